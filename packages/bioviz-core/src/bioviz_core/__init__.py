@@ -1,1 +1,84 @@
-"""bioviz-core."""
+"""Interfaces, registry, runs and reports for biologically inspired vision models.
+
+    import bioviz_core as bv
+
+    record = bv.run("butd/digits", preset="smoke")
+    record.summary
+
+Importing this package loads the standard library only; every name below is imported on first use.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bioviz_core.errors import *  # noqa: F403
+    from bioviz_core.hooks import PLUGIN_API as PLUGIN_API
+    from bioviz_core.hooks import hookimpl as hookimpl
+    from bioviz_core.interfaces import *  # noqa: F403
+    from bioviz_core.lab.compare import compare as compare
+    from bioviz_core.lab.config import Config as Config
+    from bioviz_core.lab.config import Field as Field
+    from bioviz_core.lab.config import ModelInput as ModelInput
+    from bioviz_core.lab.execute import resume as resume
+    from bioviz_core.lab.execute import run as run
+    from bioviz_core.lab.fit import collect as collect
+    from bioviz_core.lab.fit import fit as fit
+    from bioviz_core.lab.info import cite as cite
+    from bioviz_core.lab.info import doctor as doctor
+    from bioviz_core.lab.info import info as info
+    from bioviz_core.lab.pretrained import load_model as load_model
+    from bioviz_core.lab.pretrained import save_model as save_model
+    from bioviz_core.lab.record import RunRecord as RunRecord
+    from bioviz_core.lab.record import open_run as open_run
+    from bioviz_core.lab.record import runs as runs
+    from bioviz_core.lab.report.build import report as report
+    from bioviz_core.refs import Paper as Paper
+    from bioviz_core.refs import Ref as Ref
+    from bioviz_core.registry import Plugin as Plugin
+    from bioviz_core.registry import Registrar as Registrar
+    from bioviz_core.registry import Registry as Registry
+    from bioviz_core.registry import create as create
+    from bioviz_core.registry import get as get
+    from bioviz_core.registry import isolated_registry as isolated_registry
+    from bioviz_core.registry import list as list
+    from bioviz_core.registry import plugins as plugins
+    from bioviz_core.registry import register as register
+
+__version__ = "0.1.0"
+
+_MODULES = {
+    "errors": (
+        "AmbiguousNameError ApiMismatchError BiovizError BrokenPluginError CheckpointError "
+        "ConfigError DataError DivergedError IncompatibleError MissingDependencyError Problem "
+        "RegistrationError RunLockedError RunStateError StoppedError SweepError UnknownNameError"
+    ),
+    "hooks": "PLUGIN_API hookimpl",
+    "interfaces": (
+        "Analysis Batch Claim Energetic Experiment HasObjective LearningRule LocalRule Model "
+        "Objective Part Refusal Result Step StimulusSource Synapse Synaptic missing refusals"
+    ),
+    "lab.compare": "compare",
+    "lab.config": "Config Field ModelInput",
+    "lab.execute": "resume run",
+    "lab.fit": "collect fit",
+    "lab.info": "cite doctor info",
+    "lab.pretrained": "load_model save_model",
+    "lab.record": "RunRecord open_run runs",
+    "lab.report.build": "report",
+    "refs": "Paper Ref",
+    "registry": ("Plugin Registrar Registry create get isolated_registry list plugins register"),
+}
+_PUBLIC = {name: module for module, names in _MODULES.items() for name in names.split()}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_PUBLIC[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*_PUBLIC, "__version__"])

@@ -1,0 +1,1 @@
+"""Running experiments: configuration, run directories, the training loop, reports."""

@@ -1,0 +1,1 @@
+"""The bioviz command: one file per verb."""

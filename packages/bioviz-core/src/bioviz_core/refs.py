@@ -1,0 +1,95 @@
+"""References: what a plugin provides, by name, without importing it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Literal, get_args
+
+from bioviz_core.errors import BiovizError, MissingDependencyError, RegistrationError
+
+Kind = Literal["rule", "model", "analysis", "stimulus", "experiment"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+SUMMARY_LENGTH = 72
+
+_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+_TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+
+
+def check_name(name: str, *, what: str = "name") -> str:
+    """`name` where it is kebab-case; else `RegistrationError`."""
+    if not _NAME.fullmatch(name):
+        raise RegistrationError(
+            f"the {what} {name!r} must be kebab-case, as in 'two-layer'; core adds the plugin's "
+            "name before it"
+        )
+    return name
+
+
+@dataclass(frozen=True, slots=True)
+class Paper:
+    """A publication that registered things come from; `bioviz cite` prints its `bibtex`."""
+
+    id: str
+    title: str
+    authors: tuple[str, ...]
+    year: int
+    doi: str | None = None
+    bibtex: str = ""
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class Ref:
+    """One registered thing: `target` and `config` are `module:name`, imported on `load` only."""
+
+    kind: Kind
+    name: str
+    target: str
+    summary: str
+    framework: str | None
+    plugin: str
+    distribution: str
+    config: str | None = None
+    paper: str | None = None
+    tags: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not 0 < len(self.summary) <= SUMMARY_LENGTH or "\n" in self.summary:
+            raise RegistrationError(
+                f"the summary of {self.name} must be one line of 1 to {SUMMARY_LENGTH} characters,"
+                f" got {len(self.summary)}: {self.summary!r}"
+            )
+        for place in filter(None, (self.target, self.config)):
+            if not _TARGET.fullmatch(place):
+                raise RegistrationError(
+                    f"{self.name} points to {place!r}; write 'package.module:Name'"
+                )
+
+    def load(self) -> Any:
+        """Import what the reference points to."""
+        return self._import(self.target)
+
+    def load_config(self) -> Any:
+        """Import the configuration class; it needs no framework."""
+        return self._import(self.config) if self.config else None
+
+    def _import(self, place: str) -> Any:
+        module, _, path = place.partition(":")
+        try:
+            found: Any = import_module(module)
+            for name in path.split("."):
+                found = getattr(found, name)
+        except ModuleNotFoundError as error:
+            missing = (error.name or "").partition(".")[0]
+            if missing == module.partition(".")[0]:
+                raise BiovizError(f"{self.name} points to {place}: {error}") from error
+            raise MissingDependencyError(
+                f"{self.name} needs {missing}: pip install {self.distribution.split()[0]}"
+            ) from error
+        except (ImportError, AttributeError) as error:
+            raise BiovizError(
+                f"{self.name} points to {place}, which cannot be imported: {error}. "
+                f"Tell the authors of {self.distribution}"
+            ) from error
+        return found

@@ -1,0 +1,377 @@
+"""The registry: finds plugins, keeps what they declare, and isolates the broken ones.
+
+Entry points of the group `bioviz` name a plugin's namespace and its light module. Registration is a
+transaction: a plugin is present whole or absent whole, and one that fails never stops the others.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Literal
+
+import pluggy
+
+from bioviz_core import hooks
+from bioviz_core.errors import (
+    AmbiguousNameError,
+    ApiMismatchError,
+    BrokenPluginError,
+    RegistrationError,
+    UnknownNameError,
+)
+from bioviz_core.refs import KINDS, Kind, Paper, Ref, check_name
+
+GROUP = "bioviz"
+CORE = "core"
+
+Status = Literal["ok", "broken", "blocked", "shadowed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Plugin:
+    """A plugin that was found, and what became of it."""
+
+    name: str
+    distribution: str
+    status: Status
+    error: BaseException | None = None
+
+    @property
+    def reason(self) -> str:
+        """Why it is not usable, in one line; empty where it is."""
+        if self.error is None:
+            return ""
+        return f"{type(self.error).__name__}: {self.error}".splitlines()[0]
+
+
+@dataclass
+class Registrar:
+    """What a plugin registers through. Names are the plugin's own; core puts its name before them.
+
+    `target` and `config` are `module:name` strings, so that nothing is imported until it is used.
+    """
+
+    plugin: str = ""
+    distribution: str = ""
+    _refs: dict[tuple[Kind, str], Ref] = field(default_factory=dict)
+    _papers: dict[str, Paper] = field(default_factory=dict)
+
+    def rule(self, name: str, target: str, **about: Any) -> None:
+        """A learning rule or a local rule. `about` as in `experiment`."""
+        self._add("rule", name, target, **about)
+
+    def model(self, name: str, target: str, **about: Any) -> None:
+        """A model. `about` as in `experiment`."""
+        self._add("model", name, target, **about)
+
+    def analysis(self, name: str, target: str, **about: Any) -> None:
+        """An analysis of arrays. `about` as in `experiment`."""
+        self._add("analysis", name, target, **about)
+
+    def stimulus(self, name: str, target: str, **about: Any) -> None:
+        """A stimulus source. `about` as in `experiment`."""
+        self._add("stimulus", name, target, **about)
+
+    def experiment(self, name: str, target: str, **about: Any) -> None:
+        """An experiment.
+
+        `about` is `summary` (one line, required), `framework` ("torch", "jax", "numpy"), `config`
+        (a `module:name` that imports no framework), `paper` (the id of a registered one), `tags`.
+        """
+        self._add("experiment", name, target, **about)
+
+    def paper(
+        self,
+        id: str,
+        title: str,
+        *,
+        authors: Sequence[str],
+        year: int,
+        doi: str | None = None,
+        bibtex: str = "",
+    ) -> None:
+        """A publication that what is registered comes from."""
+        if check_name(id, what="paper id") in self._papers:
+            raise RegistrationError(f"the paper {id!r} is registered twice by {self.plugin}")
+        self._papers[id] = Paper(id, title, tuple(authors), year, doi, bibtex)
+
+    def _add(
+        self,
+        kind: Kind,
+        name: str,
+        target: str,
+        *,
+        summary: str,
+        framework: str | None = None,
+        config: str | None = None,
+        paper: str | None = None,
+        tags: Iterable[str] = (),
+    ) -> None:
+        full = f"{self.plugin}/{check_name(name)}"
+        if (kind, full) in self._refs:
+            raise RegistrationError(f"the {kind} {full!r} is registered twice")
+        self._refs[kind, full] = Ref(
+            kind, full, target, summary, framework, self.plugin, self.distribution, config, paper,
+            tuple(tags),
+        )  # fmt: skip
+
+
+class Registry:
+    """Everything that is registered, by kind and name; `discover` fills it from entry points."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._clear()
+
+    def _clear(self) -> None:
+        self._refs: dict[tuple[Kind, str], Ref] = {}
+        self._papers: dict[str, Paper] = {}
+        self._plugins: dict[tuple[str, str], Plugin] = {}
+        self._modules: list[tuple[Any, str]] = []
+        self._discovered = False
+        self._registrar = Registrar()
+        self.hooks = pluggy.PluginManager("bioviz")
+        self.hooks.add_hookspecs(hooks)
+        self.hooks.hook.bioviz_register.call_historic(kwargs={"registry": self._registrar})
+
+    # Finding plugins
+
+    def discover(self) -> None:
+        """Load the plugins of all entry points; a second call does nothing."""
+        with self._lock:
+            if self._discovered:
+                return
+            self._discovered = True
+            by_name: dict[str, list[EntryPoint]] = {}
+            for point in sorted(entry_points(group=GROUP), key=lambda p: (p.name, _dist(p))):
+                by_name.setdefault(point.name, []).append(point)
+            for name, points in by_name.items():
+                self._discover_namespace(name, points)
+
+    def refresh(self) -> None:
+        """Forget everything and discover again, keeping what `register` added."""
+        with self._lock:
+            modules = self._modules
+            self._clear()
+            self.discover()
+            for module, name in modules:
+                self.register(module, name=name)
+
+    def _discover_namespace(self, name: str, points: list[EntryPoint]) -> None:
+        owners = [p for p in points if _dist(p).split()[0] == f"bioviz-{name}"]
+        if len(points) > 1 and len(owners) != 1:
+            claimants = ", ".join(map(_dist, points))
+            error = RegistrationError(
+                f"the namespace {name!r} is claimed by {claimants}: uninstall all but one"
+            )
+            for point in points:
+                self._failed(name, _dist(point), error)
+            return
+        chosen = owners[0] if len(points) > 1 else points[0]
+        for point in points:
+            if point is not chosen:
+                error = RegistrationError(f"{_dist(chosen)} owns the namespace {name!r}")
+                self._plugins[name, _dist(point)] = Plugin(name, _dist(point), "shadowed", error)
+        if _blocked(name):
+            self._plugins[name, _dist(chosen)] = Plugin(name, _dist(chosen), "blocked")
+            return
+        self._load(name, chosen)
+
+    def _load(self, name: str, point: EntryPoint) -> None:
+        with self._guard(name, _dist(point)):
+            check_name(name, what="entry point")
+            if name == CORE and _dist(point).split()[0] != "bioviz-core":
+                raise RegistrationError("the namespace 'core' is reserved for bioviz-core")
+            self._commit(name, _dist(point), point.load())
+
+    def register(self, module: Any, *, name: str) -> None:
+        """Add a plugin by hand, in a notebook or a test; failures are raised."""
+        with self._lock:
+            distribution = str(getattr(module, "__name__", name))
+            self._commit(check_name(name), distribution, module)
+            self._modules.append((module, name))
+
+    @contextmanager
+    def _guard(self, name: str, distribution: str) -> Iterator[None]:
+        """Whatever a plugin does wrong stays its own; only Ctrl-C goes through."""
+        try:
+            yield
+        except (Exception, SystemExit) as error:
+            self._failed(name, distribution, error)
+
+    def _failed(self, name: str, distribution: str, error: BaseException) -> None:
+        self._plugins[name, distribution] = Plugin(name, distribution, "broken", error)
+        if os.environ.get("BIOVIZ_STRICT") == "1":
+            raise BrokenPluginError(f"plugin {name!r} of {distribution}: {error}") from error
+
+    def _commit(self, name: str, distribution: str, module: Any) -> None:
+        asked = getattr(module, "BIOVIZ_API", None)
+        if asked is not None and asked != hooks.PLUGIN_API:
+            raise ApiMismatchError(
+                f"{distribution} was written for plugin API {asked}, this is {hooks.PLUGIN_API}: "
+                f"install the version of {distribution.split()[0]} that fits bioviz-core"
+            )
+        # pluggy remembers one registrar for its historic hook, so this one is emptied and reused.
+        staged = self._registrar
+        staged.plugin, staged.distribution = name, distribution
+        staged._refs, staged._papers = {}, {}
+        try:
+            self.hooks.register(module, name=f"{name} ({distribution})")
+            self._check(module, staged)
+        except BaseException:
+            if self.hooks.is_registered(module):
+                self.hooks.unregister(module)
+            raise
+        self._refs |= staged._refs
+        self._papers |= staged._papers
+        self._plugins[name, distribution] = Plugin(name, distribution, "ok")
+
+    def _check(self, module: Any, staged: Registrar) -> None:
+        callers = self.hooks.get_hookcallers(module) or []
+        if "bioviz_register" not in {caller.name for caller in callers}:
+            raise RegistrationError(f"{module!r} has no hookimpl named bioviz_register")
+        for caller in callers:
+            options = self.hooks.parse_hookimpl_opts(module, caller.name)
+            if not caller.has_spec() and not (options and options["optionalhook"]):
+                raise RegistrationError(
+                    f"core knows no hook {caller.name!r}; mark it hookimpl(optionalhook=True)"
+                )
+        if clash := staged._refs.keys() & self._refs.keys():
+            kind, name = min(clash)
+            raise RegistrationError(f"the {kind} {name!r} is registered already")
+        if clash := staged._papers.keys() & self._papers.keys():
+            raise RegistrationError(f"the paper {min(clash)!r} is registered already")
+        known = staged._papers.keys() | self._papers.keys()
+        for ref in staged._refs.values():
+            if ref.paper is not None and ref.paper not in known:
+                raise RegistrationError(f"{ref.name} cites the paper {ref.paper!r}: register it")
+
+    # Asking
+
+    def list(self, kind: str | None = None, pattern: str = "*") -> Sequence[Ref]:
+        """References of a kind whose names match a shell pattern, in natural order."""
+        if kind is not None and kind not in KINDS:
+            raise UnknownNameError(kind, get_close_matches(kind, KINDS), "kind")
+        self.discover()
+        found = [
+            ref
+            for ref in self._refs.values()
+            if kind in (None, ref.kind) and fnmatchcase(ref.name, pattern)
+        ]
+        return sorted(found, key=lambda ref: (KINDS.index(ref.kind), _natural(ref.name)))
+
+    def ref(self, name: str, *, kind: str | None = None) -> Ref:
+        """The one reference of this name."""
+        found = [ref for ref in self.list(kind) if ref.name == name]
+        if len(found) > 1:
+            raise AmbiguousNameError(name, [ref.kind for ref in found])
+        if found:
+            return found[0]
+        for plugin in self.plugins():
+            if plugin.name == name.partition("/")[0] and plugin.status in ("broken", "blocked"):
+                why = plugin.reason or "blocked by BIOVIZ_BLOCK or BIOVIZ_PLUGINS"
+                raise BrokenPluginError(
+                    f"{name} is not available: the plugin {plugin.name!r} of "
+                    f"{plugin.distribution} is {plugin.status}: {why}. See: bioviz doctor"
+                ) from plugin.error
+        names = {ref.name for ref in self.list(kind)}
+        bare = [known for known in names if known.partition("/")[2] == name]
+        raise UnknownNameError(name, bare or get_close_matches(name, sorted(names), n=2), kind)
+
+    def get(self, name: str, *, kind: str | None = None) -> Any:
+        """What is registered under this name, imported."""
+        return self.ref(name, kind=kind).load()
+
+    def create(self, name: str, *, kind: str | None = None, **options: Any) -> Any:
+        """Call what is registered under this name with these options."""
+        return self.get(name, kind=kind)(**options)
+
+    def plugins(self) -> list[Plugin]:
+        """Every plugin that was found, usable or not."""
+        self.discover()
+        return [self._plugins[key] for key in sorted(self._plugins)]
+
+    def paper(self, id: str) -> Paper:
+        """A registered paper."""
+        self.discover()
+        if id not in self._papers:
+            raise UnknownNameError(id, get_close_matches(id, self._papers), "paper")
+        return self._papers[id]
+
+
+_registry: Registry | None = None
+_lock = threading.Lock()
+
+
+def registry() -> Registry:
+    """The one registry that `list`, `get` and the others below ask."""
+    global _registry
+    with _lock:
+        if _registry is None:
+            _registry = Registry()
+        return _registry
+
+
+@contextmanager
+def isolated_registry() -> Iterator[Registry]:
+    """An empty registry for a test; the one before is back afterwards."""
+    global _registry
+    empty = Registry()
+    empty._discovered = True
+    before, _registry = _registry, empty
+    try:
+        yield empty
+    finally:
+        _registry = before
+
+
+def list(kind: str | None = None, pattern: str = "*") -> Sequence[Ref]:
+    """As `Registry.list`."""
+    return registry().list(kind, pattern)
+
+
+def get(name: str, *, kind: str | None = None) -> Any:
+    """As `Registry.get`."""
+    return registry().get(name, kind=kind)
+
+
+def create(name: str, *, kind: str | None = None, **options: Any) -> Any:
+    """As `Registry.create`."""
+    return registry().create(name, kind=kind, **options)
+
+
+def plugins() -> list[Plugin]:
+    """As `Registry.plugins`."""
+    return registry().plugins()
+
+
+def register(module: Any, *, name: str) -> None:
+    """As `Registry.register`."""
+    registry().register(module, name=name)
+
+
+def _dist(point: EntryPoint) -> str:
+    if point.dist is None:
+        return "unknown 0"
+    return f"{re.sub(r'[-_.]+', '-', point.dist.name).lower()} {point.dist.version}"
+
+
+def _blocked(name: str) -> bool:
+    def named(variable: str) -> set[str]:
+        return set(filter(None, os.environ.get(variable, "").replace(" ", "").split(",")))
+
+    only = named("BIOVIZ_PLUGINS")
+    return name != CORE and ((bool(only) and name not in only) or name in named("BIOVIZ_BLOCK"))
+
+
+def _natural(name: str) -> tuple[tuple[int, int | str], ...]:
+    """Sort key with digits as numbers: layer2 before layer10."""
+    return tuple((0, int(s)) if s.isdigit() else (1, s) for s in re.split(r"(\d+)", name) if s)
