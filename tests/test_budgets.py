@@ -1,0 +1,61 @@
+"""What starting up may import, and what it may cost beside a bare interpreter."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+HEAVY = ("torch", "jax", "numpy", "scipy", "matplotlib", "pydantic", "rich")
+ENVIRONMENT = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
+LOADED = "import json, sys; json.dump(sorted(sys.modules), sys.stderr)"
+
+
+def modules_after(code: str) -> set[str]:
+    command = [sys.executable, "-c", f"{code}\n{LOADED}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=ENVIRONMENT)
+    return set(json.loads(done.stderr.splitlines()[-1]))
+
+
+def best_of(code: str, count: int = 7) -> float:
+    def once() -> float:
+        begun = time.perf_counter()
+        subprocess.run(
+            [sys.executable, "-c", code], check=True, env=ENVIRONMENT, stdout=subprocess.DEVNULL
+        )
+        return time.perf_counter() - begun
+
+    return min(once() for _ in range(count))
+
+
+LIST = "from bioviz_core.lab.cli.main import main\ntry: main(['list'])\nexcept SystemExit: pass"
+
+
+def test_importing_core_loads_the_standard_library_only() -> None:
+    extra = modules_after("import bioviz_core") - modules_after("pass")
+    roots = {name.split(".")[0] for name in extra} - {"bioviz_core"}
+    assert roots <= set(sys.stdlib_module_names)
+
+
+@pytest.mark.parametrize("code", ["import bioviz_core as bv; bv.list(); bv.plugins()", LIST])
+def test_listing_loads_no_framework(code: str) -> None:
+    assert not modules_after(code) & set(HEAVY)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("code", "allowed"),
+    [
+        ("import bioviz_core", 2.5),
+        ("import bioviz_core as bv; bv.list()", 8),
+        (LIST, 12),
+    ],
+)
+def test_starting_up_stays_within_its_ratio_to_a_bare_interpreter(
+    code: str, allowed: float
+) -> None:
+    assert best_of(code) <= allowed * best_of("pass")
