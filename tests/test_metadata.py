@@ -18,9 +18,10 @@ PROJECTS = {
 def test_one_version_number_for_all() -> None:
     assert len({project["version"] for project in PROJECTS.values()}) == 1
     version = PROJECTS["bioviz-core"]["version"]
-    assert f'__version__ = "{version}"' in (
-        ROOT / "packages/bioviz-core/src/bioviz_core/__init__.py"
-    ).read_text()
+    assert (
+        f'__version__ = "{version}"'
+        in (ROOT / "packages/bioviz-core/src/bioviz_core/__init__.py").read_text()
+    )
     assert f"version: {version}" in (ROOT / "CITATION.cff").read_text()
     assert f"## {version}" in (ROOT / "CHANGELOG.md").read_text()
 
@@ -28,7 +29,8 @@ def test_one_version_number_for_all() -> None:
 @pytest.mark.parametrize("name", PROJECTS)
 def test_dependencies_are_plain_ranges(name: str) -> None:
     project = PROJECTS[name]
-    needed = [*project["dependencies"], *sum(project.get("optional-dependencies", {}).values(), [])]
+    extras = project.get("optional-dependencies", {}).values()
+    needed = [*project["dependencies"], *(need for extra in extras for need in extra)]
     for requirement in needed:
         assert re.fullmatch(r"[\w-]+(\[[\w,]+\])?>=[\d.]+(,<[\d.]+)?", requirement), requirement
 
