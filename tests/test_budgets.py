@@ -22,7 +22,7 @@ def modules_after(code: str) -> set[str]:
 
 
 def ratio(code: str, to: str, count: int = 7) -> float:
-    """Best time of one over the best of the other, taken in turns so that both meet the same load."""
+    """Best time of one over the best of the other, taken in turns so that both meet one load."""
 
     def once(code: str) -> float:
         begun = time.perf_counter()
