@@ -35,8 +35,6 @@ def lines_of_code(source: str) -> int:
 
 def test_counting_leaves_out_docstrings_comments_and_blank_lines() -> None:
     source = '"""Doc\n\nmore."""\n\n# why\nx = """a\nb"""\ndef f():\n    """Doc."""\n    return x\n'
-        '"""Doc\n\nmore."""\n\n# why\nx = """a\nb"""\ndef f():\n    """Doc."""\n    return x  # w\n'
-    )
     assert lines_of_code(source) == 4
 
 

@@ -1,7 +1,7 @@
 """Build every wheel and try each with core's in an environment of its own.
 
 core and ssn install with plain pip, the torch plugins through uv, since plain pip would spend two
-minutes and 6 GB on each. Then `import`, `list`, `doctor` and one smoke run: this shows an undeclared
+minutes and 6 GB on each. Then `import`, `list`, `doctor`, one smoke run: this shows an undeclared
 dependency.
 """
 
