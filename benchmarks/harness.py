@@ -49,7 +49,7 @@ def compare(
     warm_up: int = 3,
     after_peer: Callable[[], object] | None = None,
 ) -> Row:
-    """Time both, in turns. `after_peer` runs untimed where a peer leaves caches or memory behind."""
+    """Time both, in turns; `after_peer` runs untimed, for a peer that leaves caches behind."""
     for _ in range(warm_up):
         ours(), peer()
     pairs = []

@@ -1,4 +1,4 @@
-"""Every plugin's first experiment survives SIGKILL: resumed, it ends in the bytes of a quiet run."""
+"""Every plugin's first experiment survives SIGKILL: it ends in the bytes of a quiet run."""
 
 from __future__ import annotations
 
