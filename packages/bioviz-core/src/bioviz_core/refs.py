@@ -39,6 +39,14 @@ class Paper:
     bibtex: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How a registered thing was made: `create(name, **options)`."""
+
+    name: str
+    options: dict[str, Any]
+
+
 @dataclass(frozen=True, order=True, slots=True)
 class Ref:
     """One registered thing: `target` and `config` are `module:name`, imported on `load` only."""

@@ -10,7 +10,7 @@ import os
 import re
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
@@ -27,7 +27,7 @@ from bioviz_core.errors import (
     RegistrationError,
     UnknownNameError,
 )
-from bioviz_core.refs import KINDS, Kind, Paper, Ref, check_name
+from bioviz_core.refs import KINDS, Kind, Paper, Recipe, Ref, check_name
 
 GROUP = "bioviz"
 CORE = "core"
@@ -291,8 +291,11 @@ class Registry:
         return self.ref(name, kind=kind).load()
 
     def create(self, name: str, *, kind: str | None = None, **options: Any) -> Any:
-        """Call what is registered under this name with these options."""
-        return self.get(name, kind=kind)(**options)
+        """Call what is registered under this name; what it gives remembers its `recipe`."""
+        made = self.get(name, kind=kind)(**options)
+        with suppress(AttributeError, TypeError):  # an object with slots, or frozen
+            made.recipe = Recipe(name, options)
+        return made
 
     def plugins(self) -> list[Plugin]:
         """Every plugin that was found, usable or not."""
