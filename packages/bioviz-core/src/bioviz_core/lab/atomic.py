@@ -104,6 +104,11 @@ class Lines:
         with room(self.path):
             os.fsync(self._file.fileno())
 
+    @property
+    def closed(self) -> bool:
+        """Is the file closed?"""
+        return self._file.closed
+
     def close(self) -> None:
         """Close the file."""
         self._file.close()

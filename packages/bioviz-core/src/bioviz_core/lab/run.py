@@ -75,6 +75,12 @@ class Run:
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r}, seed={self.seed})"
 
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
     # Randomness
 
     def rng(self, *stream: seeding.Name) -> np.random.Generator:
@@ -298,8 +304,8 @@ class Run:
                 array.flush()
 
     def close(self) -> None:
-        """End writing."""
-        if self.writes:
+        """End writing; a second call does nothing."""
+        if self.writes and not self._lines.closed:
             self.sync()
             self._open_arrays.clear()
             self._lines.close()
