@@ -24,7 +24,8 @@ import numpy as np
 from bioviz_core.errors import DivergedError, RunStateError, StoppedError
 from bioviz_core.interfaces import Array, Result, Scalar, Tree
 from bioviz_core.lab import atomic, rundir, seeding
-from bioviz_core.lab.checkpoint import ANY, load_tree, read_extra, save_tree, to_numpy
+from bioviz_core.lab.checkpoint import ANY, load_tree, read_extra, save_tree
+from bioviz_core.lab.leaves import to_numpy
 from bioviz_core.lab.progress import Bar
 
 if TYPE_CHECKING:
