@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sys
@@ -71,6 +70,8 @@ def error(text: str, *, hint: str = "") -> None:
 
 def as_json(value: Any) -> None:
     """A result for programs."""
+    import json  # Not needed by a plain `bioviz list`, which has to start fast.
+
     out(json.dumps(value, indent=2, ensure_ascii=False))
 
 
@@ -97,5 +98,5 @@ def table(
 def number(value: Any) -> str:
     """A value for a table: four significant digits at most, JSON's words for the rest."""
     if isinstance(value, bool) or value is None:
-        return json.dumps(value)
+        return "null" if value is None else str(value).lower()
     return f"{value:.4g}" if isinstance(value, float) else str(value)
