@@ -7,8 +7,8 @@ Draw inside `style()`, as a context or a decorator, or through the functions her
     ax.set(xlabel="step", ylabel="loss (nats)")
     figures.title(ax, "Training loss")
 
-Colours are the tokens of `bioviz_core.lab.report.tokens`; only they follow a dark theme. Fill
-hollow markers with `PAPER`, the colour of the card behind, and images' own black and white freely.
+Only the tokens below follow a dark theme. Fill hollow markers and halos with `PAPER`, the colour of
+the card behind: plain white and black never switch, so that images keep theirs.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import matplotlib as mpl
 import numpy as np
@@ -28,29 +28,13 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
 from bioviz_core.lab.report.svg import inline_svg as inline_svg
-from bioviz_core.lab.report.tokens import (
-    AMBER,
-    BLUE,
-    GREY,
-    INK,
-    MUTED,
-    PAPER,
-    RAMP,
-    RED,
-    RULE,
-    TEAL,
-    TOKENS,
-    VIOLET,
-    WASH,
-)
+from bioviz_core.lab.report.tokens import TOKENS as TOKENS
 
-__all__ = [
-    *("AMBER", "BLUE", "GREY", "INK", "MUTED", "PAPER", "RAMP", "RED", "RULE", "TEAL", "TOKENS"),
-    *("VIOLET", "WASH", "double", "heatmap", "hollow", "image_grid", "inline_svg", "label_line"),
-    *("log_axis", "mark_line", "orientation_map", "quad", "save", "scale_bar", "seed_lines"),
-    *("show_image", "single", "style", "title", "wash"),
-]
-
+_LIGHT = TOKENS["light"]
+_SIX = ("red", "blue", "teal", "grey", "amber", "violet")
+RED, BLUE, TEAL, GREY, AMBER, VIOLET = (_LIGHT[name] for name in _SIX)
+INK, MUTED, RULE, WASH, PAPER = (_LIGHT[n] for n in ("ink", "muted", "rule", "wash", "paper"))
+RAMP = tuple(_LIGHT[f"ramp-{i}"] for i in range(4))
 SMALL = 7.5  # points: ticks, direct labels, cell numbers; nothing is smaller
 DASH = (0, (4, 2))
 
@@ -163,7 +147,7 @@ def title(ax: Axes, text: str, letter: str | None = None) -> None:
 def label_line(ax: Axes, x: float, y: float, text: str, color: str, **place: float | str) -> None:
     """Name a series beside `(x, y)` in its own colour; `dx`, `dy` in points, `ha`, `va`."""
     shift = float(place.pop("dx", 4)), float(place.pop("dy", 0))
-    where: dict[str, object] = {"ha": "left", "va": "center", **place}
+    where: dict[str, Any] = {"ha": "left", "va": "center", **place}
     with style():
         ax.annotate(
             text, (x, y), shift, textcoords="offset points", color=color, weight="bold",
@@ -284,11 +268,11 @@ def heatmap(
         if max(values.shape) > 8:
             assert ax.figure is not None
             bar = ax.figure.colorbar(image, ax=ax, label=unit, pad=0.02, aspect=16)
-            bar.outline.set_visible(False)  # type: ignore[operator]  # typed as a property
+            bar.outline.set_visible(False)
             return
         for (i, j), value in np.ndenumerate(values.filled(np.nan)):
             if np.isfinite(value):
-                ink = "#000000" if _luminance(image.to_rgba(value)) > 0.18 else "#FFFFFF"  # type: ignore[arg-type]
+                ink = "#000000" if _luminance(image.cmap(image.norm(value))) > 0.18 else "#FFFFFF"
                 ax.text(j, i, format(value, form), color=ink, ha="center", va="center")
 
 
@@ -346,7 +330,7 @@ def orientation_map(steps: int = 180) -> ListedColormap:
     to_rgb = [[3.2406, -1.5372, -0.4986], [-0.9689, 1.8758, 0.0415], [0.0557, -0.204, 1.057]]
     linear = np.clip(xyz @ np.transpose(to_rgb), 0, 1)
     rgb = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-    return ListedColormap(np.clip(rgb, 0, 1), name="orientation")  # type: ignore[arg-type]
+    return ListedColormap(np.clip(rgb, 0, 1), name="orientation")
 
 
 def save(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:

@@ -9,10 +9,9 @@ from xml.etree import ElementTree
 from bioviz_core.errors import DataError
 from bioviz_core.lab.report.tokens import DRAWN, TOKENS
 
-_DRAWING = frozenset(
-    "svg g defs path rect circle ellipse line polyline polygon text tspan use image clipPath mask "
-    "marker symbol pattern linearGradient radialGradient stop".split()
-)
+_SHAPES = "path rect circle ellipse line polyline polygon text tspan use image"
+_STRUCTURE = "svg g defs clipPath mask marker symbol pattern linearGradient radialGradient stop"
+_DRAWING = frozenset(f"{_SHAPES} {_STRUCTURE}".split())
 _THEMED = {TOKENS["light"][name].lower(): f"var(--f-{name})" for name in DRAWN}
 _HEX = re.compile(r"#[0-9a-fA-F]{6}\b")
 _REFERENCE = re.compile(r"url\(\s*[\"']?#([^\s\"')]+)[\"']?\s*\)")

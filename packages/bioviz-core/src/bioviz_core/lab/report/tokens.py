@@ -44,15 +44,6 @@ TOKENS: dict[Theme, dict[str, str]] = {
     "light": {name: light for name, light, _ in _ROWS},
     "dark": {name: dark for name, _, dark in _ROWS},
 }
-_LIGHT = TOKENS["light"]
-
-RED, BLUE, TEAL, GREY, AMBER, VIOLET = (
-    _LIGHT[name] for name in ("red", "blue", "teal", "grey", "amber", "violet")
-)
-INK, MUTED, RULE, WASH = (_LIGHT[name] for name in ("ink", "muted", "rule", "wash"))
-RAMP = tuple(_LIGHT[f"ramp-{i}"] for i in range(4))
-# "The colour of the card behind": halos and hollow markers. Plain white never switches.
-PAPER = _LIGHT["paper"]
 
 # What a figure may be drawn in and have switched; white and black on images stay.
 DRAWN = (
