@@ -38,6 +38,13 @@ RAMP = tuple(_LIGHT[f"ramp-{i}"] for i in range(4))
 SMALL = 7.5  # points: ticks, direct labels, cell numbers; nothing is smaller
 DASH = (0, (4, 2))
 
+_TICKS = {
+    "color": MUTED,
+    "labelcolor": INK,
+    "labelsize": SMALL,
+    "major.width": 0.8,
+    "major.size": 3,
+}
 HOUSE = {
     "font.family": "DejaVu Sans",
     "font.size": SMALL,
@@ -60,16 +67,7 @@ HOUSE = {
     "axes.grid": False,
     "axes.unicode_minus": True,
     "axes.prop_cycle": cycler(color=[INK, BLUE, AMBER, VIOLET, TEAL, RED, GREY]),
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "xtick.labelsize": SMALL,
-    "ytick.labelsize": SMALL,
-    "xtick.major.width": 0.8,
-    "ytick.major.width": 0.8,
-    "xtick.major.size": 3,
-    "ytick.major.size": 3,
+    **{f"{axis}tick.{key}": value for axis in "xy" for key, value in _TICKS.items()},
     "lines.linewidth": 1.6,
     "lines.markersize": 4.5,
     "legend.frameon": False,
@@ -353,7 +351,8 @@ def _frame(ax: Axes, color: str = RULE, width: float = 0.6) -> None:
     ax.spines[:].set(visible=True, color=color, linewidth=width)
 
 
-def _luminance(rgba: tuple[float, ...]) -> float:
+def _luminance(rgba: Any) -> float:
     """Relative luminance of an sRGB colour."""
-    linear = [((c + 0.055) / 1.055) ** 2.4 if c > 0.04045 else c / 12.92 for c in rgba[:3]]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    rgb = np.asarray(rgba, float)[:3]
+    linear = np.where(rgb > 0.04045, ((rgb + 0.055) / 1.055) ** 2.4, rgb / 12.92)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
