@@ -38,13 +38,7 @@ RAMP = tuple(_LIGHT[f"ramp-{i}"] for i in range(4))
 SMALL = 7.5  # points: ticks, direct labels, cell numbers; nothing is smaller
 DASH = (0, (4, 2))
 
-_TICKS = {
-    "color": MUTED,
-    "labelcolor": INK,
-    "labelsize": SMALL,
-    "major.width": 0.8,
-    "major.size": 3,
-}
+_TICKS = {"color": MUTED, "labelcolor": INK, "labelsize": SMALL, "major.width": 0.8}
 HOUSE = {
     "font.family": "DejaVu Sans",
     "font.size": SMALL,
@@ -64,15 +58,12 @@ HOUSE = {
     "axes.titlepad": 5,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.grid": False,
-    "axes.unicode_minus": True,
     "axes.prop_cycle": cycler(color=[INK, BLUE, AMBER, VIOLET, TEAL, RED, GREY]),
     **{f"{axis}tick.{key}": value for axis in "xy" for key, value in _TICKS.items()},
     "lines.linewidth": 1.6,
     "lines.markersize": 4.5,
     "legend.frameon": False,
     "legend.fontsize": SMALL,
-    "image.cmap": "viridis",
     "image.interpolation": "none",
     "svg.fonttype": "none",
     "svg.hashsalt": "bioviz",
