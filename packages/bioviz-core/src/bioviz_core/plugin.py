@@ -9,3 +9,9 @@ from bioviz_core.registry import Registrar
 @hookimpl
 def bioviz_register(registry: Registrar) -> None:
     """Declare core's rules, models, stimuli and analyses."""
+    registry.rule(
+        "backprop-torch",
+        "bioviz_core.bridge.torch:Backprop",
+        summary="Gradient descent on the model's objective, by autograd",
+        framework="torch",
+    )
