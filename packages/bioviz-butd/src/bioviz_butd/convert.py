@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
+from bioviz_core.interfaces import Objective
 from torch import Tensor, fx, nn
 from torch.func import functional_call
 
@@ -22,7 +23,6 @@ from bioviz_butd.ops.local_vjp import LocalVJP
 from bioviz_butd.ops.norm import NormMode
 from bioviz_butd.ops.shape import Scalar, Store
 from bioviz_butd.top_down_weights import TDInit, TDWeights, TopDownWeights
-from bioviz_core.interfaces import Objective
 
 Unsupported = Literal["error", "local_vjp"]
 
@@ -85,7 +85,7 @@ def _check_parameters(module: nn.Module) -> None:
     for name, part in module.named_modules():
         if part._forward_hooks or part._forward_pre_hooks:
             problems.append(f"{name or 'the module'}: forward hooks would not run; remove them")
-        if isinstance(part, nn.modules.lazy.LazyModuleMixin) and part.has_uninitialized_params():
+        if any(map(nn.parameter.is_lazy, part.parameters(recurse=False))):
             problems.append(f"{name}: a lazy module; run it once before")
     if problems:
         raise UnsupportedOpError(problems, of=type(module).__name__)
@@ -272,7 +272,7 @@ class _Reader:
 class _FunctionCall:
     """A call with its fixed options."""
 
-    def __init__(self, target: Callable[..., Any], options: dict[str, Any]) -> None:
+    def __init__(self, target: Any, options: dict[str, Any]) -> None:
         self.target, self.options = target, options
 
     def __call__(self, *operands: Any) -> Any:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
+from bioviz_core.bridge.torch import TorchModel, record
+from bioviz_core.interfaces import Objective, Refusal
 from torch import Tensor, nn
 
 from bioviz_butd import passes
@@ -14,8 +16,6 @@ from bioviz_butd.graph import Graph
 from bioviz_butd.ops.op import Locality
 from bioviz_butd.top_down_weights import TopDownWeights
 from bioviz_butd.trace import Trace
-from bioviz_core.bridge.torch import TorchModel, record
-from bioviz_core.interfaces import Objective, Refusal
 
 
 class NodeLocality(NamedTuple):
@@ -54,7 +54,8 @@ class Network(TorchModel):
     def forward(self, inputs: Tensor, /, *, autograd: bool = False) -> Tensor:
         """The bottom-up pass; its output has no autograd graph unless asked."""
         if autograd:
-            return self.module(inputs)
+            output: Tensor = self.module(inputs)
+            return output
         output, self._trace = self.bu(inputs)
         # Only where somebody could call `backward`; elsewhere a plain tensor is what it looks like.
         return output.as_subclass(_Activity) if torch.is_grad_enabled() else output
@@ -131,7 +132,7 @@ class Network(TorchModel):
         td = self.feedback()
         names = dict.fromkeys(n.weight for n in self._graphs[False].nodes if n.weight)
         weights = {s.name: s.owner._parameters[s.attribute] for s in self._graphs[False].parameters}
-        return {name: (weights[name], td.get(name, weights[name])) for name in names}  # type: ignore[misc, index]  # names of weights
+        return {name: (weights[name], td.get(name, weights[name])) for name in names}  # type: ignore[misc]  # they exist
 
     def locality_report(self) -> tuple[NodeLocality, ...]:
         """Every node's locality, from the bottom up; Counter-Hebb is claimed without "jacobian"."""

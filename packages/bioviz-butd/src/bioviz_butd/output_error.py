@@ -12,9 +12,8 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
-
 from bioviz_core.interfaces import Batch, Objective
+from torch import Tensor
 
 aten = torch.ops.aten
 Reduction = Literal["mean", "sum"]

@@ -68,10 +68,11 @@ class Convolution(Op):
 
     def _counter(self, t: Tensor, b: Tensor, weight: Tensor, wanted: Wanted) -> Signals:
         channels = weight.shape[1] * self.groups if self.transposed else weight.shape[0]
-        return aten.convolution_backward.default(
+        found: Signals = aten.convolution_backward.default(
             t, b, weight, [channels], self.stride, self.padding, self.dilation, self.transposed,
             self.output_padding, self.groups, wanted,
         )  # fmt: skip
+        return found
 
 
 class Pad(Op):
@@ -131,8 +132,8 @@ def convolve(
 
 
 def _each(value: Any, dims: int) -> list[int]:
-    value = [value] if isinstance(value, int) else list(value)
-    return value * dims if len(value) == 1 else value
+    each: list[int] = [value] if isinstance(value, int) else list(value)
+    return each * dims if len(each) == 1 else each
 
 
 def _module(build: Any, module: Any, x: Any) -> Any:

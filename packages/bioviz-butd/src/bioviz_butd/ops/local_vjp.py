@@ -34,7 +34,7 @@ class LocalVJP(Op):
                 full[place] = tensor
             return self.function(*full)
 
-        value, pull = torch.func.vjp(call, *[operands[i].detach() for i in places])
+        value, pull, *_ = torch.func.vjp(call, *[operands[i].detach() for i in places])
         return value.detach(), (pull, places)
 
     def top_down(self, kept: Any, signal: Tensor, wanted: Wanted) -> Signals:

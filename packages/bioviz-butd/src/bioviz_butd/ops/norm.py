@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bioviz_butd.ops.op import Op, Signals, Wanted
+from bioviz_butd.ops.op import Locality, Op, Signals, Wanted
 
 aten = torch.ops.aten
 NormMode = Literal["exact", "frozen"]
@@ -29,7 +29,7 @@ class BatchNorm(Op):
     synapse is then local to its sample, and the update is not the gradient.
     """
 
-    locality = "population"
+    locality: Locality = "population"
 
     def __init__(
         self, module: Any = None, *, training: bool = False, momentum: float = 0.1,
@@ -65,14 +65,13 @@ class BatchNorm(Op):
     def _count(self) -> float:
         """Count the pass; the momentum is that of torch, a running mean where it is None."""
         module = self.module
-        if not (module.training and module.track_running_stats):
-            return 0.0 if module.momentum is None else module.momentum
-        if module.num_batches_tracked is None:
-            return 0.0 if module.momentum is None else module.momentum
-        module.num_batches_tracked.add_(1)
-        if module.momentum is None:
-            return 1.0 / float(module.num_batches_tracked)
-        return module.momentum
+        momentum: float | None = module.momentum
+        if module.training and module.track_running_stats:
+            count: Tensor | None = module.num_batches_tracked
+            if count is not None:
+                count.add_(1)
+                return 1.0 / float(count) if momentum is None else momentum
+        return 0.0 if momentum is None else momentum
 
     def top_down(self, kept: Any, signal: Tensor, wanted: Wanted) -> Signals:
         """Signal to the input, updates of gain and shift."""
@@ -112,9 +111,10 @@ class LayerNorm(Op):
     def top_down(self, kept: Any, signal: Tensor, wanted: Wanted) -> Signals:
         """Signal to the input, updates of gain and shift."""
         z, mean, scale, gain, shift = kept
-        return aten.native_layer_norm_backward.default(
+        down: Signals = aten.native_layer_norm_backward.default(
             signal, z, self.shape, mean, scale, gain, shift, list(wanted)
         )
+        return down
 
 
 class GroupNorm(Op):
@@ -138,10 +138,19 @@ class GroupNorm(Op):
     def top_down(self, kept: Any, signal: Tensor, wanted: Wanted) -> Signals:
         """Signal to the input, updates of gain and shift."""
         z, mean, scale, gain, size = kept
-        return aten.native_group_norm_backward.default(
-            signal.contiguous(), z.contiguous(), mean, scale, gain, z.shape[0], z.shape[1], size,
-            self.groups, list(wanted),
-        )  # fmt: skip
+        down: Signals = aten.native_group_norm_backward.default(
+            signal.contiguous(),
+            z.contiguous(),
+            mean,
+            scale,
+            gain,
+            z.shape[0],
+            z.shape[1],
+            size,
+            self.groups,
+            list(wanted),
+        )
+        return down  # fmt: skip
 
 
 def _full_precision(z: Tensor) -> Tensor:

@@ -63,7 +63,8 @@ class AdaptiveAvgPool2d(Op):
 
     def bottom_up(self, b: Tensor) -> tuple[Tensor, Any]:
         """`b` is `(batch, channels, height, width)`; a None in the size keeps that dimension."""
-        size = [n if given is None else given for given, n in zip(self.size, b.shape[-2:])]  # noqa: B905
+        height, width = self.size
+        size = height or b.shape[-2], width or b.shape[-1]
         return F.adaptive_avg_pool2d(b, size), b
 
     def top_down(self, kept: Any, signal: Tensor, wanted: Wanted) -> Signals:
@@ -88,8 +89,8 @@ class AdaptiveMaxPool2d(Op):
 
 
 def _pair(value: Any) -> list[int]:
-    value = [value] if isinstance(value, int) else list(value)
-    return value * 2 if len(value) == 1 else value
+    pair: list[int] = [value] if isinstance(value, int) else list(value)
+    return pair * 2 if len(pair) == 1 else pair
 
 
 def _adaptive_avg(build: Any, input: Any, output_size: Any) -> Any:

@@ -143,7 +143,7 @@ class Concatenate(Op):
 
     def top_down(self, kept: Any, signal: Tensor, wanted: Wanted) -> Signals:
         """The parts of the signal."""
-        parts = signal.split(kept, self.dim)
+        parts = torch.split(signal, kept, self.dim)
         return [part if want else None for part, want in zip(parts, wanted, strict=True)]
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from bioviz_core.interfaces import Batch, Framework, Step
 from torch.optim import Optimizer
 
 from bioviz_butd.rules.counter_hebb import BackForward, OptimizerOf, optimizer_state
-from bioviz_core.interfaces import Batch, Framework, Step
 
 
 class Backprop:

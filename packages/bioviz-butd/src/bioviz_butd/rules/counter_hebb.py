@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal, Protocol, runtime_checkable
 
+from bioviz_core.errors import IncompatibleError
+from bioviz_core.interfaces import Batch, Framework, HasObjective, Refusal, Step
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from bioviz_butd.output_error import output_error
-from bioviz_core.errors import IncompatibleError
-from bioviz_core.interfaces import Batch, Framework, HasObjective, Refusal, Step
 
 OptimizerOf = Callable[[list[nn.Parameter]], Optimizer]
 

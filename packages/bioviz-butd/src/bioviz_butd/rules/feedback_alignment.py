@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from bioviz_core.interfaces import Batch, Step
 from torch.optim import Optimizer
 
 from bioviz_butd.rules.counter_hebb import CounterHebb, counter_step, optimizer_state
-from bioviz_core.interfaces import Batch, Step
 
 
 class FeedbackAlignment(CounterHebb):
