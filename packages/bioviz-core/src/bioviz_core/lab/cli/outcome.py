@@ -98,7 +98,8 @@ def claim_lines(verdicts: Sequence[Mapping[str, Any]], *, preset: str) -> Iterat
 
 
 def _word(verdict: Mapping[str, Any]) -> str:
-    return WORDS.get(verdict["verdict"], verdict["verdict"])
+    word = str(verdict["verdict"])
+    return WORDS.get(word, word)
 
 
 def _measured(part: Mapping[str, Any]) -> str:
