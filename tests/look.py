@@ -41,8 +41,8 @@ frame.addEventListener("load", () => {
     overflow: root.scrollWidth - root.clientWidth, wide: wide.slice(0, 3), clipped});
 });
 """
-FRAME = """<!doctype html><meta charset="utf-8"><style>body{{margin:0}}iframe{{border:0;display:block;
-width:{width}px;height:{height}px}}pre{{display:none}}</style><pre></pre><iframe></iframe>
+FRAME = """<!doctype html><meta charset="utf-8"><style>body{{margin:0}}iframe{{border:0;
+display:block;width:{width}px;height:{height}px}}pre{{display:none}}</style><pre></pre><iframe></iframe>
 <script>{script}frame.srcdoc = {page};</script>"""
 
 

@@ -86,7 +86,7 @@ def example_run(folder: Path, *, status: str = "finished", preset: str = "laptop
         numbers = [("Exponent 1 at", 14.2, "% contrast"), ("Peak E rate", 38.61, "Hz"),
                    ("I over E, at 50 %", 2.3, "×"), ("Not converged", 0, "of 150")]  # fmt: skip
         _write(path / "summary.json", {
-            "scalars": {k: v for k, v in VALUES.items()}, "claims": verdicts,
+            "scalars": VALUES, "claims": verdicts,
             "numbers": [dict(zip(("label", "value", "unit"), row, strict=True)) for row in numbers],
         })  # fmt: skip
     for order, (name, (draw, caption, key)) in enumerate(DRAWINGS.items()):
@@ -110,7 +110,8 @@ def _metrics() -> list[dict[str, object]]:
         for step in range(0, 200, 4):
             loss = 2.1 * np.exp(-step / 45) + 0.25 + rng.normal(0, 0.04)
             rows.append({"phase": f"fine-{seed}", "step": step, "time": step / 9, "loss": loss,
-                         "accuracy": 1 - 0.5 * np.exp(-step / 60) + rng.normal(0, 0.01)})  # fmt: skip
+                         "accuracy": 1 - 0.5 * np.exp(-step / 60) + rng.normal(0, 0.01),
+                         })  # fmt: skip
     for phase, rate in (("pretrain", 30), ("readout", 80)):
         for step in range(0, 200, 2):
             residual = 10 ** (-step / rate - 1)
@@ -125,7 +126,8 @@ def _table(path: Path, name: str, rows: int, caption: str) -> None:
         writer = csv.writer(file)
         writer.writerow(["population", "contrast", "exponent", "residual"])
         for place in range(rows):
-            writer.writerow(["EI"[place % 2], place * 5, rng.normal(1.2, 0.3), 10 ** rng.normal(-9)])
+            fit = rng.normal(1.2, 0.3), 10 ** rng.normal(-9)
+            writer.writerow(["EI"[place % 2], place * 5, *fit])
     _write(path / f"tables/{name}.json", {"caption": caption})
 
 
@@ -146,10 +148,11 @@ def _circuit():
     for color, contrast, peak in zip(figures.RAMP, (5, 10, 20, 50), (2, 12, 24, 38), strict=True):
         b.plot(t, peak * np.exp(-((t / 24) ** 2)), color=color)
         figures.label_line(b, 0, peak, f"{contrast} %", color, dx=0, dy=6, ha="center")
-    b.set(xlabel="orientation − preferred (deg)", ylabel="rate (Hz)", xticks=range(-90, 91, 45))
+    b.set(xlabel="orientation − preferred (deg)", ylabel="rate (Hz)", xticks=range(-90, 91, 45),
+          ylim=(0, 44))  # fmt: skip
     figures.title(b, "E tuning by contrast", "b")
     angle = np.angle(np.fft.ifft2(np.fft.fft2(rng.normal(size=(2, 48, 48))) * _low_pass(48)))
-    image = c.imshow(np.mod(angle[0], np.pi), cmap=figures.orientation_map())
+    image = c.imshow(np.degrees(np.mod(angle[0], np.pi)), cmap=figures.orientation_map())
     c.set(xticks=[], yticks=[])
     figures.scale_bar(c, 15, "2 mm")
     figure.colorbar(image, ax=c, location="bottom", label="deg", shrink=0.9)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
-import shlex
 import tempfile
 import webbrowser
 from collections.abc import Mapping, Sequence
@@ -22,7 +20,13 @@ from bioviz_core.lab import claims
 from bioviz_core.lab.atomic import write_text
 from bioviz_core.lab.report import formats, tokens, verdicts
 from bioviz_core.lab.report.directory import Directory, SavedFigure, SavedTable
-from bioviz_core.lab.report.provenance import commit_of, experiment, repeat_and_cite, settings
+from bioviz_core.lab.report.provenance import (
+    commit_of,
+    experiment,
+    repeat_and_cite,
+    settings,
+    shell_path,
+)
 from bioviz_core.lab.report.svg import inline_svg
 
 if TYPE_CHECKING:
@@ -140,7 +144,7 @@ def _banner(run: Directory) -> dict[str, Any] | None:
         "failed": status == "failed",
         "error": error,
         "todo": "Continue from its last checkpoint:",
-        "command": f"bioviz resume {shlex.quote(os.path.relpath(run.path))}",
+        "command": f"bioviz resume {shell_path(run.path)}",
     }
 
 

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bioviz_core.lab.report import figures
-from bioviz_core.lab.report.formats import number, plural
+from bioviz_core.lab.report.formats import number
 
 PANELS = 6
 POINTS = 300  # per curve: more cannot be seen on 3.5 inches
@@ -112,7 +112,7 @@ def _panel(quantity: str, curves: Curves) -> tuple[Figure, str]:
     subject = quantity if len(curves) == 1 else f"{quantity} ({ends[0][0]})"
     verb = "falls" if last < first else "rises" if last > first else "stays"
     change = f"from {number(first, 3)} to {number(last, 3)}" if last != first else f"at {last:.3g}"
-    how = f"Thin: {count} repeats. Thick: their mean." if count > 1 else plural(count, "run") + "."
+    how = f"Thin: {count} repeats. Thick: their mean." if count > 1 else ""
     return figure, f"{subject[:1].upper()}{subject[1:]} {verb} {change}.\n{how}"
 
 

@@ -36,10 +36,19 @@ def plus_minus(mean: float, half: float) -> str:
     scale = power if power < -3 or power > 6 else 0
     mean, half = mean / 10.0**scale, half / 10.0**scale
     place = math.floor(math.log10(half))
-    one_more = half / 10.0**place < 2
+    one_more = half / 10.0**place < 3
     decimals = max(0, one_more - place)
     text = f"{_signed(f'{mean:.{decimals}f}')} ± {half:.{decimals}f}"
     return f"({text}) × 10{str(scale).translate(_SUPERSCRIPT)}" if scale else text
+
+
+def tick(value: float) -> str:
+    """A number of a logarithmic axis: plain from 0.001 to 100000, else a power of ten."""
+    text = f"{value:g}"
+    mantissa, _, exponent = f"{value:e}".partition("e")
+    if ("e" not in text and value >= 1e-3) or float(mantissa) != 1:
+        return text
+    return f"10{str(int(exponent)).translate(_SUPERSCRIPT)}"
 
 
 def with_unit(text: str, unit: str) -> str:

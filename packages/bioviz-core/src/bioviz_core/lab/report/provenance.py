@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -57,7 +58,7 @@ def settings(run: Directory) -> dict[str, Any]:
 def repeat_and_cite(run: Directory) -> dict[str, Any]:
     """The commands that repeat the run, and the paper it is about."""
     name = str(run.run.get("experiment") or run.config.get("experiment") or "EXPERIMENT")
-    config = shlex.quote(os.path.relpath(run.path / "config.json"))
+    config = shell_path(run.path / "config.json")
     lines = [f"bioviz run {name} --config {config}"]
     if distribution := run.run.get("distribution"):
         package, _, version = str(distribution).partition(" ")
@@ -71,14 +72,20 @@ def repeat_and_cite(run: Directory) -> dict[str, Any]:
         found = registry.registry().paper(ref)
         paper = {n: getattr(found, n) for n in found.__slots__} if found else paper
     citation: object = paper or ""
-    bibtex = ""
+    doi = bibtex = ""
     if isinstance(paper, Mapping):
         authors = paper.get("authors") or ()
         who = authors if isinstance(authors, str) else ", ".join(authors)
-        doi = f" https://doi.org/{paper['doi']}" if paper.get("doi") else ""
-        citation = f"{who} ({paper.get('year')}). {paper.get('title')}.{doi}".strip()
-        bibtex = str(paper.get("bibtex") or "")
-    return {"repeat": "\n".join(lines), "citation": citation, "bibtex": bibtex}
+        citation = f"{who} ({paper.get('year')}). {paper.get('title')}."
+        doi, bibtex = str(paper.get("doi") or ""), str(paper.get("bibtex") or "")
+    repeat = "\n".join(lines)
+    return {"repeat": repeat, "citation": citation, "doi": doi, "bibtex": bibtex}
+
+
+def shell_path(path: Path) -> str:
+    """A path as one would type it: relative where it lies below the working directory."""
+    below = path.resolve().is_relative_to(Path.cwd())
+    return shlex.quote(os.path.relpath(path) if below else str(path.resolve()))
 
 
 def commit_of(environment: Mapping[str, Any]) -> str | None:
