@@ -1,13 +1,15 @@
 # Two targets do everything on a fresh machine: `make demo` and `make test`.
 SHELL := /bin/bash
+# Without bytecode a process starts two to three times slower.
 export PYTHONDONTWRITEBYTECODE :=
 UV := .tools/bin/uv
 BIN := .venv/bin
-PACKAGES := $(wildcard packages/*) $(wildcard examples/bioviz-*)
+PROJECTS := $(wildcard packages/* examples/bioviz-*)
 # butd's test extra brings the networks of timm and torchvision that its oracles convert.
-EDITABLE := $(foreach p,$(PACKAGES),-e $(p)$(if $(findstring butd,$(p)),[testing]))
+EDITABLE := $(foreach p,$(PROJECTS),-e $(p)$(if $(findstring butd,$(p)),[testing]))
+SOURCES := $(wildcard packages/*/src)
 
-.PHONY: setup demo test lint docs look bench drill upgrade
+.PHONY: setup demo test lint wheels docs look bench drill upgrade
 
 setup: .venv/.ready
 
@@ -15,9 +17,9 @@ $(UV):
 	python3 -m venv .tools
 	.tools/bin/python -m pip install --quiet --disable-pip-version-check uv
 
-.venv/.ready: $(UV) constraints.txt pyproject.toml $(wildcard packages/*/pyproject.toml examples/bioviz-*/pyproject.toml)
+.venv/.ready: $(UV) constraints.txt pyproject.toml $(addsuffix /pyproject.toml,$(PROJECTS))
 	$(UV) venv --quiet --allow-existing .venv
-	$(UV) pip install --compile-bytecode --python $(BIN)/python -c constraints.txt $(EDITABLE) --group dev
+	$(UV) pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt $(EDITABLE) --group dev
 	touch $@
 
 demo: setup
@@ -25,7 +27,27 @@ demo: setup
 	$(BIN)/bioviz run butd/digits --preset smoke
 
 test: setup
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 -q
+
+lint: setup
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy $(SOURCES)
+
+wheels: setup
+	$(BIN)/python tests/wheels.py
+
+docs: setup
+	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
+
+look: setup
+	$(BIN)/python tests/look.py
+
+drill: setup
+	$(BIN)/python tests/drill.py --kills 20
+
+bench:
+	$(UV) run --project benchmarks python -m benchmarks
 
 upgrade: $(UV)
 	$(UV) export --quiet --no-hashes --no-annotate --no-header --no-emit-workspace --all-packages --all-extras --all-groups --upgrade -o constraints.txt

@@ -10,6 +10,7 @@ Importing this package loads the standard library only; every name below is impo
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,25 @@ if TYPE_CHECKING:
     from bioviz_core.errors import *  # noqa: F403
     from bioviz_core.hooks import PLUGIN_API as PLUGIN_API
     from bioviz_core.hooks import hookimpl as hookimpl
-    from bioviz_core.interfaces import *  # noqa: F403
+    from bioviz_core.interfaces import Analysis as Analysis
+    from bioviz_core.interfaces import Batch as Batch
+    from bioviz_core.interfaces import Claim as Claim
+    from bioviz_core.interfaces import Energetic as Energetic
+    from bioviz_core.interfaces import Experiment as Experiment
+    from bioviz_core.interfaces import HasObjective as HasObjective
+    from bioviz_core.interfaces import LearningRule as LearningRule
+    from bioviz_core.interfaces import LocalRule as LocalRule
+    from bioviz_core.interfaces import Model as Model
+    from bioviz_core.interfaces import Objective as Objective
+    from bioviz_core.interfaces import Part as Part
+    from bioviz_core.interfaces import Refusal as Refusal
+    from bioviz_core.interfaces import Result as Result
+    from bioviz_core.interfaces import Step as Step
+    from bioviz_core.interfaces import StimulusSource as StimulusSource
+    from bioviz_core.interfaces import Synapse as Synapse
+    from bioviz_core.interfaces import Synaptic as Synaptic
+    from bioviz_core.interfaces import missing as missing
+    from bioviz_core.interfaces import refusals as refusals
     from bioviz_core.lab.compare import compare as compare
     from bioviz_core.lab.config import Config as Config
     from bioviz_core.lab.config import Field as Field
@@ -80,5 +99,5 @@ def __getattr__(name: str) -> object:
     return getattr(import_module(f"{__name__}.{_PUBLIC[name]}"), name)
 
 
-def __dir__() -> list[str]:
+def __dir__() -> Sequence[str]:
     return sorted([*_PUBLIC, "__version__"])

@@ -1,7 +1,6 @@
 """Everything bioviz raises on purpose.
 
-A message says what happened, with the value; why that is wrong; and what to do. The command line
-prints it without a traceback; a library caller gets the exception with its cause.
+A message says what happened, with the value; why that is wrong; and what to do.
 """
 
 from __future__ import annotations
@@ -33,9 +32,7 @@ class AmbiguousNameError(BiovizError, LookupError):
 
     def __init__(self, name: str, kinds: Sequence[str]) -> None:
         self.name, self.kinds = name, tuple(kinds)
-        super().__init__(
-            f"{name!r} is the name of a {' and a '.join(kinds)}. Say which: kind={kinds[0]!r}"
-        )
+        super().__init__(f"{name!r} is a {' and a '.join(kinds)}. Say which: kind={kinds[0]!r}")
 
 
 class BrokenPluginError(BiovizError):
@@ -86,9 +83,7 @@ class RunLockedError(BiovizError):
 
     def __init__(self, path: Path, owner: str) -> None:
         self.path, self.owner = path, owner
-        super().__init__(
-            f"{path} is being written by {owner}. Wait for it, or stop it, then try again"
-        )
+        super().__init__(f"{path} is being written by {owner}. Wait for it, or stop it first")
 
 
 class RunStateError(BiovizError):

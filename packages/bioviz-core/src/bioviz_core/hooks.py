@@ -1,11 +1,4 @@
-"""The hooks that plugins implement, and the version of core's plugin interface.
-
-A plugin marks its functions with `hookimpl`:
-
-    @hookimpl
-    def bioviz_register(registry: Registrar) -> None:
-        registry.model("two-layer", "package.module:TwoLayer", summary="Two layers")
-"""
+"""The hooks that plugins implement with `hookimpl`, and the version of that interface."""
 
 from __future__ import annotations
 

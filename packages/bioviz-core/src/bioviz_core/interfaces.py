@@ -1,8 +1,6 @@
 """The five interfaces that plugins meet in, and what a rule may need of a model.
 
-All are Protocols: nobody inherits from core. A learning rule changes a model from one batch; a
-model answers inputs and names its activations; a stimulus source gives batches; an analysis turns
-arrays into a `Result`; an experiment is a configuration, a run and its claims.
+All are Protocols: nobody inherits from core.
 """
 
 from __future__ import annotations
@@ -37,11 +35,10 @@ Framework = Literal["numpy", "torch", "jax"]
 
 
 class Batch(TypedDict, total=False):
-    """One batch: an ordinary dict, hence a JAX pytree that every framework can move.
+    """One batch, the sample first: an ordinary dict, hence a JAX pytree; further keys are allowed.
 
-    `inputs` has the sample first; `labels` are integers; `targets` are arrays to reproduce; `task`
-    says which task each sample is for; `mask` marks which entries count; `noise` is the noise of
-    each stimulus; `index` is the sample's place in its source.
+    `labels` are integers, `targets` arrays to reproduce, `task` the task of each sample, `mask`
+    which entries count, `noise` the noise of each stimulus, `index` the place in the source.
     """
 
     inputs: Array
@@ -86,11 +83,10 @@ class Step(NamedTuple, Generic[M, S]):
 
 @runtime_checkable
 class LearningRule(Protocol[M, S]):
-    """Changes a model from one batch.
+    """Changes a model from one batch; randomness comes from `seed`, never a stored generator.
 
-    `framework` is None for array-API code that runs in all three. `needs` are the capabilities the
-    model must have, `reads` the keys of the batch. `sharded` says whether each process may see its
-    own part of the batch. Randomness comes from `seed` alone, never from a stored generator.
+    `framework` is None for array-API code that runs in all three. `needs` are capabilities of the
+    model, `reads` keys of the batch; `sharded`: may each process see its own part of the batch?
     """
 
     framework: Framework | None
@@ -218,14 +214,12 @@ class Result:
 
     def _repr_png_(self) -> bytes | None:
         """The picture, for a notebook."""
-        if self.draw is None:
-            return None
         from io import BytesIO
 
-        buffer, figure = BytesIO(), self.plot().get_figure(root=True)
-        assert figure is not None
-        figure.savefig(buffer, dpi=144)
-        return buffer.getvalue()
+        buffer = BytesIO()
+        if self.draw and (figure := self.plot().get_figure(root=True)):
+            figure.savefig(buffer, dpi=144)
+        return buffer.getvalue() or None
 
 
 class Part(NamedTuple):
@@ -241,9 +235,8 @@ class Part(NamedTuple):
 class Claim:
     """One checkable sentence, judged on what the experiment's `run` returned.
 
-    `rule` is `up`, `>`, `<`, `equal`, `exact`, `<=`, `>=` or `share` and `bound` its m, x or "k/n".
-    `metric` names the returned value, one number or one per seed. `also` holds the further parts of
-    a claim that has several: all must hold. A claim tagged `certificate` must hold in every preset.
+    `rule` is `up`, `>`, `<`, `equal`, `exact`, `<=`, `>=` or `share` and `bound` its m, x or "k/n";
+    `also` are further parts that must hold too. The tag `certificate`: must hold in every preset.
     """
 
     id: str
@@ -269,18 +262,14 @@ C = TypeVar("C", contravariant=True)
 
 @runtime_checkable
 class Experiment(Protocol[C]):
-    """A configuration, a run and its claims.
-
-    `run` returns what the claims judge: a number, or one number per seed, by metric name. Nothing
-    in it may depend on the clock, so that a resumed run returns the same.
-    """
+    """A configuration, a run and its claims."""
 
     question: ClassVar[str]
     claims: ClassVar[tuple[Claim, ...]]
     presets: ClassVar[Mapping[str, Mapping[str, object]]]
 
     def run(self, config: C, run: Run, /) -> Mapping[str, Measured]:
-        """Do it, writing through `run`."""
+        """Do it, writing through `run`; a number, or one per seed, by metric. No clock in them."""
 
 
 Refused = Literal["framework", "capability", "data", "model"]

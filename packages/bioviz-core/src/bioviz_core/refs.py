@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from bioviz_core.errors import BiovizError, MissingDependencyError, RegistrationError
 
@@ -20,10 +21,7 @@ _TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 def check_name(name: str, *, what: str = "name") -> str:
     """`name` where it is kebab-case; else `RegistrationError`."""
     if not _NAME.fullmatch(name):
-        raise RegistrationError(
-            f"the {what} {name!r} must be kebab-case, as in 'two-layer'; core adds the plugin's "
-            "name before it"
-        )
+        raise RegistrationError(f"the {what} {name!r} must be kebab-case, as in 'two-layer'")
     return name
 
 
@@ -39,12 +37,11 @@ class Paper:
     bibtex: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """How a registered thing was made: `create(name, **options)`."""
+class Recipe(NamedTuple):
+    """How `create` made an object: enough to make it again."""
 
     name: str
-    options: dict[str, Any]
+    options: Mapping[str, Any]
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -70,9 +67,7 @@ class Ref:
             )
         for place in filter(None, (self.target, self.config)):
             if not _TARGET.fullmatch(place):
-                raise RegistrationError(
-                    f"{self.name} points to {place!r}; write 'package.module:Name'"
-                )
+                raise RegistrationError(f"write 'package.module:Name', not {place!r} ({self.name})")
 
     def load(self) -> Any:
         """Import what the reference points to."""

@@ -6,16 +6,18 @@ transaction: a plugin is present whole or absent whole, and one that fails never
 
 from __future__ import annotations
 
+import builtins
 import os
 import re
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
+from functools import partialmethod, wraps
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Literal
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
 
 import pluggy
 
@@ -33,6 +35,8 @@ GROUP = "bioviz"
 CORE = "core"
 
 Status = Literal["ok", "broken", "blocked", "shadowed"]
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,52 +60,16 @@ class Plugin:
 class Registrar:
     """What a plugin registers through. Names are the plugin's own; core puts its name before them.
 
-    `target` and `config` are `module:name` strings, so that nothing is imported until it is used.
+    `rule`, `model`, `analysis`, `stimulus` and `experiment` take `(name, target, summary=...)` and
+    optionally `framework` ("torch", "jax", "numpy"), `config` (for experiments; importing it must
+    not import a framework), `paper` (a registered id) and `tags`. `target` and `config` are
+    `module:name` strings, so that nothing is imported until it is used.
     """
 
     plugin: str = ""
     distribution: str = ""
     _refs: dict[tuple[Kind, str], Ref] = field(default_factory=dict)
     _papers: dict[str, Paper] = field(default_factory=dict)
-
-    def rule(self, name: str, target: str, **about: Any) -> None:
-        """A learning rule or a local rule. `about` as in `experiment`."""
-        self._add("rule", name, target, **about)
-
-    def model(self, name: str, target: str, **about: Any) -> None:
-        """A model. `about` as in `experiment`."""
-        self._add("model", name, target, **about)
-
-    def analysis(self, name: str, target: str, **about: Any) -> None:
-        """An analysis of arrays. `about` as in `experiment`."""
-        self._add("analysis", name, target, **about)
-
-    def stimulus(self, name: str, target: str, **about: Any) -> None:
-        """A stimulus source. `about` as in `experiment`."""
-        self._add("stimulus", name, target, **about)
-
-    def experiment(self, name: str, target: str, **about: Any) -> None:
-        """An experiment.
-
-        `about` is `summary` (one line, required), `framework` ("torch", "jax", "numpy"), `config`
-        (a `module:name` that imports no framework), `paper` (the id of a registered one), `tags`.
-        """
-        self._add("experiment", name, target, **about)
-
-    def paper(
-        self,
-        id: str,
-        title: str,
-        *,
-        authors: Sequence[str],
-        year: int,
-        doi: str | None = None,
-        bibtex: str = "",
-    ) -> None:
-        """A publication that what is registered comes from."""
-        if check_name(id, what="paper id") in self._papers:
-            raise RegistrationError(f"the paper {id!r} is registered twice by {self.plugin}")
-        self._papers[id] = Paper(id, title, tuple(authors), year, doi, bibtex)
 
     def _add(
         self,
@@ -115,13 +83,32 @@ class Registrar:
         paper: str | None = None,
         tags: Iterable[str] = (),
     ) -> None:
-        full = f"{self.plugin}/{check_name(name)}"
-        if (kind, full) in self._refs:
-            raise RegistrationError(f"the {kind} {full!r} is registered twice")
-        self._refs[kind, full] = Ref(
-            kind, full, target, summary, framework, self.plugin, self.distribution, config, paper,
-            tuple(tags),
-        )  # fmt: skip
+        key = (kind, f"{self.plugin}/{check_name(name)}")
+        if key in self._refs:
+            raise RegistrationError(f"the {kind} {key[1]!r} is registered twice")
+        owner = (self.plugin, self.distribution)
+        self._refs[key] = Ref(*key, target, summary, framework, *owner, config, paper, tuple(tags))
+
+    rule = partialmethod(_add, "rule")
+    model = partialmethod(_add, "model")
+    analysis = partialmethod(_add, "analysis")
+    stimulus = partialmethod(_add, "stimulus")
+    experiment = partialmethod(_add, "experiment")
+
+    def paper(
+        self,
+        id: str,
+        title: str,
+        *,
+        authors: Sequence[str],
+        year: int,
+        doi: str | None = None,
+        bibtex: str = "",
+    ) -> None:
+        """A publication that what is registered comes from."""
+        if check_name(id, what="paper id") in self._papers:
+            raise RegistrationError(f"the paper {id!r} is registered twice")
+        self._papers[id] = Paper(id, title, tuple(authors), year, doi, bibtex)
 
 
 class Registry:
@@ -133,16 +120,14 @@ class Registry:
 
     def _clear(self) -> None:
         self._refs: dict[tuple[Kind, str], Ref] = {}
-        self._papers: dict[str, Paper] = {}
+        self._papers: dict[tuple[str, str], Paper] = {}
         self._plugins: dict[tuple[str, str], Plugin] = {}
-        self._modules: list[tuple[Any, str]] = []
+        self._modules: builtins.list[tuple[Any, str]] = []
         self._discovered = False
         self._registrar = Registrar()
         self.hooks = pluggy.PluginManager("bioviz")
         self.hooks.add_hookspecs(hooks)
         self.hooks.hook.bioviz_register.call_historic(kwargs={"registry": self._registrar})
-
-    # Finding plugins
 
     def discover(self) -> None:
         """Load the plugins of all entry points; a second call does nothing."""
@@ -150,7 +135,7 @@ class Registry:
             if self._discovered:
                 return
             self._discovered = True
-            by_name: dict[str, list[EntryPoint]] = {}
+            by_name: dict[str, builtins.list[EntryPoint]] = {}
             for point in sorted(entry_points(group=GROUP), key=lambda p: (p.name, _dist(p))):
                 by_name.setdefault(point.name, []).append(point)
             for name, points in by_name.items():
@@ -165,15 +150,15 @@ class Registry:
             for module, name in modules:
                 self.register(module, name=name)
 
-    def _discover_namespace(self, name: str, points: list[EntryPoint]) -> None:
+    def _discover_namespace(self, name: str, points: Sequence[EntryPoint]) -> None:
         owners = [p for p in points if _dist(p).split()[0] == f"bioviz-{name}"]
         if len(points) > 1 and len(owners) != 1:
             claimants = ", ".join(map(_dist, points))
-            error = RegistrationError(
-                f"the namespace {name!r} is claimed by {claimants}: uninstall all but one"
-            )
             for point in points:
-                self._failed(name, _dist(point), error)
+                with self._guard(name, _dist(point)):
+                    raise RegistrationError(
+                        f"the namespace {name!r} is claimed by {claimants}: uninstall all but one"
+                    )
             return
         chosen = owners[0] if len(points) > 1 else points[0]
         for point in points:
@@ -183,14 +168,11 @@ class Registry:
         if _blocked(name):
             self._plugins[name, _dist(chosen)] = Plugin(name, _dist(chosen), "blocked")
             return
-        self._load(name, chosen)
-
-    def _load(self, name: str, point: EntryPoint) -> None:
-        with self._guard(name, _dist(point)):
+        with self._guard(name, _dist(chosen)):
             check_name(name, what="entry point")
-            if name == CORE and _dist(point).split()[0] != "bioviz-core":
+            if name == CORE and not owners:
                 raise RegistrationError("the namespace 'core' is reserved for bioviz-core")
-            self._commit(name, _dist(point), point.load())
+            self._commit(name, _dist(chosen), chosen.load())
 
     def register(self, module: Any, *, name: str) -> None:
         """Add a plugin by hand, in a notebook or a test; failures are raised."""
@@ -205,12 +187,9 @@ class Registry:
         try:
             yield
         except (Exception, SystemExit) as error:
-            self._failed(name, distribution, error)
-
-    def _failed(self, name: str, distribution: str, error: BaseException) -> None:
-        self._plugins[name, distribution] = Plugin(name, distribution, "broken", error)
-        if os.environ.get("BIOVIZ_STRICT") == "1":
-            raise BrokenPluginError(f"plugin {name!r} of {distribution}: {error}") from error
+            self._plugins[name, distribution] = Plugin(name, distribution, "broken", error)
+            if os.environ.get("BIOVIZ_STRICT") == "1":
+                raise BrokenPluginError(f"plugin {name!r} of {distribution}: {error}") from error
 
     def _commit(self, name: str, distribution: str, module: Any) -> None:
         asked = getattr(module, "BIOVIZ_API", None)
@@ -219,19 +198,21 @@ class Registry:
                 f"{distribution} was written for plugin API {asked}, this is {hooks.PLUGIN_API}: "
                 f"install the version of {distribution.split()[0]} that fits bioviz-core"
             )
+        label = f"{name} ({distribution})"
+        if self.hooks.is_registered(module) or self.hooks.has_plugin(label):
+            raise RegistrationError(f"the module of {label} is registered already")
         # pluggy remembers one registrar for its historic hook, so this one is emptied and reused.
         staged = self._registrar
         staged.plugin, staged.distribution = name, distribution
         staged._refs, staged._papers = {}, {}
         try:
-            self.hooks.register(module, name=f"{name} ({distribution})")
+            self.hooks.register(module, name=label)
             self._check(module, staged)
         except BaseException:
-            if self.hooks.is_registered(module):
-                self.hooks.unregister(module)
+            self.hooks.unregister(module)
             raise
         self._refs |= staged._refs
-        self._papers |= staged._papers
+        self._papers |= {(name, id): paper for id, paper in staged._papers.items()}
         self._plugins[name, distribution] = Plugin(name, distribution, "ok")
 
     def _check(self, module: Any, staged: Registrar) -> None:
@@ -244,28 +225,19 @@ class Registry:
                 raise RegistrationError(
                     f"core knows no hook {caller.name!r}; mark it hookimpl(optionalhook=True)"
                 )
-        if clash := staged._refs.keys() & self._refs.keys():
-            kind, name = min(clash)
+        for kind, name in staged._refs.keys() & self._refs.keys():
             raise RegistrationError(f"the {kind} {name!r} is registered already")
-        if clash := staged._papers.keys() & self._papers.keys():
-            raise RegistrationError(f"the paper {min(clash)!r} is registered already")
-        known = staged._papers.keys() | self._papers.keys()
         for ref in staged._refs.values():
-            if ref.paper is not None and ref.paper not in known:
+            if ref.paper is not None and ref.paper not in staged._papers:
                 raise RegistrationError(f"{ref.name} cites the paper {ref.paper!r}: register it")
-
-    # Asking
 
     def list(self, kind: str | None = None, pattern: str = "*") -> Sequence[Ref]:
         """References of a kind whose names match a shell pattern, in natural order."""
         if kind is not None and kind not in KINDS:
             raise UnknownNameError(kind, get_close_matches(kind, KINDS), "kind")
         self.discover()
-        found = [
-            ref
-            for ref in self._refs.values()
-            if kind in (None, ref.kind) and fnmatchcase(ref.name, pattern)
-        ]
+        found = [ref for ref in self._refs.values() if kind in (None, ref.kind)]
+        found = [ref for ref in found if fnmatchcase(ref.name, pattern)]
         return sorted(found, key=lambda ref: (KINDS.index(ref.kind), _natural(ref.name)))
 
     def ref(self, name: str, *, kind: str | None = None) -> Ref:
@@ -290,24 +262,22 @@ class Registry:
         """What is registered under this name, imported."""
         return self.ref(name, kind=kind).load()
 
-    def create(self, name: str, *, kind: str | None = None, **options: Any) -> Any:
-        """Call what is registered under this name; what it gives remembers its `recipe`."""
+    def create(self, name: str, /, *, kind: str | None = None, **options: Any) -> Any:
+        """What is registered under this name, called with these options, which it remembers."""
         made = self.get(name, kind=kind)(**options)
-        with suppress(AttributeError, TypeError):  # an object with slots, or frozen
-            made.recipe = Recipe(name, options)
+        # An object that takes no attributes (slots, an array) is saved with an explicit recipe.
+        with suppress(AttributeError, TypeError):
+            object.__setattr__(made, "recipe", Recipe(name, options))
         return made
 
-    def plugins(self) -> list[Plugin]:
+    def plugins(self) -> Sequence[Plugin]:
         """Every plugin that was found, usable or not."""
         self.discover()
         return [self._plugins[key] for key in sorted(self._plugins)]
 
-    def paper(self, id: str) -> Paper:
-        """A registered paper."""
-        self.discover()
-        if id not in self._papers:
-            raise UnknownNameError(id, get_close_matches(id, self._papers), "paper")
-        return self._papers[id]
+    def paper(self, ref: Ref) -> Paper | None:
+        """The paper that a registered thing comes from; each plugin registers its own."""
+        return self._papers[ref.plugin, ref.paper] if ref.paper else None
 
 
 _registry: Registry | None = None
@@ -336,29 +306,16 @@ def isolated_registry() -> Iterator[Registry]:
         _registry = before
 
 
-def list(kind: str | None = None, pattern: str = "*") -> Sequence[Ref]:
-    """As `Registry.list`."""
-    return registry().list(kind, pattern)
+def _ask(method: Callable[Concatenate[Registry, P], R]) -> Callable[P, R]:
+    @wraps(method)
+    def ask(*args: P.args, **kwargs: P.kwargs) -> R:
+        return method(registry(), *args, **kwargs)
+
+    return ask
 
 
-def get(name: str, *, kind: str | None = None) -> Any:
-    """As `Registry.get`."""
-    return registry().get(name, kind=kind)
-
-
-def create(name: str, *, kind: str | None = None, **options: Any) -> Any:
-    """As `Registry.create`."""
-    return registry().create(name, kind=kind, **options)
-
-
-def plugins() -> list[Plugin]:
-    """As `Registry.plugins`."""
-    return registry().plugins()
-
-
-def register(module: Any, *, name: str) -> None:
-    """As `Registry.register`."""
-    registry().register(module, name=name)
+list, get, create = _ask(Registry.list), _ask(Registry.get), _ask(Registry.create)
+plugins, register = _ask(Registry.plugins), _ask(Registry.register)
 
 
 def _dist(point: EntryPoint) -> str:
