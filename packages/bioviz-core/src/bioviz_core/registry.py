@@ -198,14 +198,15 @@ class Registry:
                 f"{distribution} was written for plugin API {asked}, this is {hooks.PLUGIN_API}: "
                 f"install the version of {distribution.split()[0]} that fits bioviz-core"
             )
-        if self.hooks.is_registered(module):
-            raise RegistrationError(f"{module!r} is the module of another plugin already")
+        label = f"{name} ({distribution})"
+        if self.hooks.is_registered(module) or self.hooks.has_plugin(label):
+            raise RegistrationError(f"the module of {label} is registered already")
         # pluggy remembers one registrar for its historic hook, so this one is emptied and reused.
         staged = self._registrar
         staged.plugin, staged.distribution = name, distribution
         staged._refs, staged._papers = {}, {}
         try:
-            self.hooks.register(module, name=f"{name} ({distribution})")
+            self.hooks.register(module, name=label)
             self._check(module, staged)
         except BaseException:
             self.hooks.unregister(module)
