@@ -32,7 +32,7 @@ def bioviz_register(registry: Registrar) -> None:
     )
     registry.paper(
         "persistent-contrastive-divergence",
-        "Training RBMs using Approximations to the Likelihood Gradient",
+        "Training Restricted Boltzmann Machines using Approximations to the Likelihood Gradient",
         authors=("Tijmen Tieleman",),
         year=2008,
         doi="10.1145/1390156.1390290",
