@@ -12,6 +12,7 @@ from bioviz_core.errors import BiovizError
 from bioviz_core.hooks import hookimpl
 from bioviz_core.lab.claims import MISSED, Verdict, read_verdicts, tally
 from bioviz_core.lab.cli import render
+from bioviz_core.lab.execute import is_writer
 from bioviz_core.lab.report.build import report
 from bioviz_core.lab.report.verdicts import asked, measured
 from bioviz_core.registry import registry
@@ -55,6 +56,8 @@ def watching(*, as_json: bool) -> Iterator[Watch]:
 
 def show(path: Path, *, strict: bool, as_json: bool) -> int:
     """Print what the run in `path` found; the exit code of its command."""
+    if not is_writer():
+        return 0
     run, summary = _read(path / "run.json"), _read(path / "summary.json")
     verdicts, page = read_verdicts(summary.get("claims", ())), report(path)
     if as_json:
