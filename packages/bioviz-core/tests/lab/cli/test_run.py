@@ -174,3 +174,32 @@ def test_run_in_a_process_of_its_own_keeps_stdout_for_results(toy, monkeypatch) 
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0
     assert [line.split()[0] for line in done.stdout.splitlines()] == ["run", "claims", "report"]
+
+
+def test_compare_shows_what_differs_in_every_form(toy, bioviz) -> None:
+    for steps in (1, 3):
+        assert bioviz("run", "toy/study", "--set", f"steps={steps}", "--runs", "two").code == 0
+    paths = sorted(map(str, Path("two").iterdir()), key=lambda path: stored_steps(Path(path)))
+    done = bioviz("compare", *paths)
+    assert done.code == 0
+    words = [line.split() for line in done.out.splitlines()]
+    assert [path.rpartition("-")[2] for path in paths] == words[0][:2]
+    assert ["residual", "1", "3", "+2"] in words
+    assert "solver" not in done.out
+    found = json.loads(bioviz("compare", *paths, "--json").out)
+    assert {row["name"] for row in found["rows"]} >= {"steps", "residual"}
+    assert bioviz("compare", *paths, "--csv").out.startswith("kind,name,")
+    assert bioviz("compare", *paths, "--html").out.startswith("<table")
+
+
+def test_comparing_one_run_is_an_error(toy, bioviz) -> None:
+    bioviz("run", "toy/study")
+    done = bioviz("compare", str(only_run()))
+    assert done.code == 1
+    assert "at least two runs" in done.err
+
+
+def stored_steps(path: Path) -> int:
+    steps = json.loads((path / "config.json").read_text())["steps"]
+    assert isinstance(steps, int)
+    return steps
