@@ -98,7 +98,7 @@ class Study:
         return {"residual": float(config.steps)}
 
 class Net:
-    def __init__(self, width: int, *, depth: int = 2, scale: float = 0.5) -> None:
+    def __init__(self, width: int, *, depth: int = 2, scale: "float" = 0.5) -> None:
         self.width = width
 '''
 
