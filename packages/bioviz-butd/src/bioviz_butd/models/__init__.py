@@ -1,0 +1,1 @@
+"""The paper's networks and small ones for real digits, converted."""

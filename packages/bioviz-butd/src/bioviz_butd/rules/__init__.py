@@ -1,0 +1,1 @@
+"""Learning rules: backpropagation, Counter-Hebb, and fixed random feedback."""
