@@ -24,6 +24,7 @@ from safetensors.numpy import save_file
 from bioviz_core.errors import CheckpointError
 from bioviz_core.interfaces import Array, Tree
 from bioviz_core.lab.atomic import no_room, replacing
+from bioviz_core.lab.leaves import export, framework_of, to_float, unpacked
 
 FORMAT = 1
 ANY: Final = object()
@@ -58,17 +59,6 @@ def read_extra(path: Path) -> dict[str, Any]:
         return dict(header["extra"])
 
 
-def to_numpy(value: Array) -> np.ndarray:
-    """An array of any framework as NumPy, bfloat16 widened to float32."""
-    array, name = _export(value, "")
-    return to_float(array) if name == "bfloat16" else _unpacked(array, name)
-
-
-def to_float(bfloat16: np.ndarray) -> np.ndarray:
-    """The bits of bfloat16 as float32."""
-    return (bfloat16.astype(np.uint32) << 16).view(np.float32)
-
-
 def not_a_number(tree: Tree) -> str | None:
     """The path of the first array that holds a NaN."""
     arrays: dict[str, np.ndarray] = {}
@@ -91,8 +81,8 @@ def encode(value: Tree, path: str, arrays: dict[str, np.ndarray]) -> Node:
         return [[key, encode(item, path + _step(key), arrays)] for key, item in pairs.items()]
 
     name = type(value).__qualname__
-    if where := _framework(value):
-        array, dtype = _export(value, path)
+    if where := framework_of(value):
+        array, dtype = export(value, path)
         arrays[path] = array
         return {"array": dtype, "shape": list(np.shape(value)), "in": where}
     if _is_scalar(value):
@@ -118,44 +108,6 @@ def encode(value: Tree, path: str, arrays: dict[str, np.ndarray]) -> Node:
         "tuples, dataclasses or objects with state_dict and load_state_dict",
         path=path,
     )
-
-
-def _export(value: Array, path: str) -> tuple[np.ndarray, str]:
-    """An array that safetensors knows, and the name of the true dtype."""
-    try:
-        if _framework(value) == "torch":
-            array, name = import_module("bioviz_core.bridge.torch").export_leaf(value)
-        else:
-            array = np.asarray(value)
-            name = array.dtype.name
-        # safetensors writes memory as it lies, so it must lie in C order and native byte order.
-        array = np.asarray(array, order="C", dtype=array.dtype.newbyteorder("="))
-        if array.dtype.kind == "c":
-            array = array[..., None].view(array.real.dtype)
-        elif array.dtype.kind == "V":  # the dtypes of ml_dtypes, as JAX has them
-            array = array.view(f"u{array.dtype.itemsize}")
-    except (TypeError, ValueError, CheckpointError) as error:
-        raise CheckpointError(
-            f"a {type(value).__name__} cannot be stored: {error}", path=path
-        ) from error
-    if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
-        raise CheckpointError(f"an array of {name} cannot be stored", path=path)
-    return array, name
-
-
-def _framework(value: object) -> str | None:
-    """Whose array this is, told without importing a framework."""
-    if isinstance(value, np.generic):
-        return "scalar"
-    if isinstance(value, np.ndarray):
-        return "numpy"
-    if hasattr(value, "dtype") and hasattr(value, "shape"):
-        roots = {base.__module__.partition(".")[0] for base in type(value).__mro__}
-        if "torch" in roots:
-            return "torch"
-        if roots & {"jax", "jaxlib"}:
-            return "jax"
-    return None
 
 
 def _is_scalar(value: object) -> bool:
@@ -207,7 +159,7 @@ class _opened:
 def _refill(like: Tree, node: Node, path: str, read: Read) -> Tree:
     if like is ANY:
         return rebuild(node, path, read)
-    if _framework(like) or _kind(node) == "array":
+    if framework_of(like) or _kind(node) == "array":
         return _refill_array(like, node, path, read)
     if _is_scalar(like):
         if _kind(node) != "scalar":
@@ -250,14 +202,14 @@ def _refill_pairs(like: Mapping[Any, Any], pairs: Any, path: str, read: Read) ->
 
 
 def _refill_array(like: Array, node: Node, path: str, read: Read) -> Array:
-    where = _framework(like)
+    where = framework_of(like)
     if where is None and isinstance(like, int | float) and node["in"] == "scalar":
         return rebuild(node, path, read)  # a number that NumPy has since computed with
     if where is None or _said(node) != _word(like):
         raise _misfit(node, like, path)
     if where in ("numpy", "scalar"):
         return rebuild(node | {"in": where}, path, read)
-    value = _unpacked(read(path), node["array"])
+    value = unpacked(read(path), node["array"])
     if where == "torch":
         return import_module("bioviz_core.bridge.torch").import_leaf(value, node["array"], like)
     if like.dtype.kind == "V":
@@ -289,7 +241,7 @@ def rebuild(node: Node, path: str, read: Read) -> Tree:
         return node
     if kind == "array":
         name = node["array"]
-        value = _unpacked(read(path), name)
+        value = unpacked(read(path), name)
         if node["in"] == "torch":
             return import_module("bioviz_core.bridge.torch").import_leaf(value, name, None)
         if value.dtype.name != name:
@@ -305,10 +257,6 @@ def rebuild(node: Node, path: str, read: Read) -> Tree:
     )
 
 
-def _unpacked(array: np.ndarray, name: str) -> np.ndarray:
-    return array.view(name)[..., 0] if name.startswith("complex") else array
-
-
 def _kind(node: Node) -> str:
     return next(iter(node)) if isinstance(node, dict) else "scalar"
 
@@ -322,7 +270,7 @@ def _said(node: Node) -> str:
 
 
 def _word(like: object) -> str:
-    if _framework(like) or _is_scalar(like):
+    if framework_of(like) or _is_scalar(like):
         return _said(encode(like, "", {}))
     return f"a {type(like).__qualname__}"
 

@@ -62,7 +62,7 @@ def report(where: str | Path | RunRecord, *, open: bool = False) -> Path:
     The page needs no network and runs no script. `open` shows it in the browser. Raises
     `RunStateError` where there is no run.
     """
-    path = Path(getattr(where, "path", where))
+    path = Path(where) if isinstance(where, str | Path) else where.path
     written = path / "report.html"
     write_text(written, _page(Directory(path)))
     if open:
