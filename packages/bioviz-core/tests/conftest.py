@@ -69,3 +69,59 @@ def plugin_of():
         return found
 
     return find
+
+
+STUDY = '''
+"""An experiment whose file imports no framework."""
+from bioviz_core import Claim, Config, Field, StoppedError
+
+class Inner(Config):
+    tol: float = Field(1e-5, gt=0)
+    """Stop below this."""
+
+class StudyConfig(Config):
+    solver: Inner = Inner()
+    model: str = "toy/net"
+    """Which model."""
+    steps: int = Field(3, ge=1)
+
+class Study:
+    question = "Does it settle?"
+    claims = (Claim("T-1", "It settles.", "Fig. 1", "residual", "<=", 1.0),)
+    presets = {"smoke": {"steps": 1}, "laptop": {}, "paper": {"solver.tol": 1e-9}}
+
+    def run(self, config, run):
+        if config.steps == 13:
+            raise ZeroDivisionError("unlucky")
+        if config.steps == 14:
+            raise StoppedError("stopped after step 2")
+        return {"residual": float(config.steps)}
+
+class Net:
+    def __init__(self, width: int, *, depth: int = 2, scale: "float" = 0.5) -> None:
+        self.width = width
+'''
+
+TOY = """
+from bioviz_core import hookimpl
+
+@hookimpl
+def bioviz_register(registry):
+    registry.paper("settling", "On settling", authors=("Ada A.", "Bo B."), year=1999, doi="10.1/x")
+    registry.paper("nets", "On nets", authors=("Cy C.",), year=2001, bibtex="@book{nets}")
+    registry.experiment("study", "toy_study:Study", config="toy_study:StudyConfig",
+                        summary="Settling of a toy", framework="numpy", paper="settling")
+    registry.model("net", "toy_study:Net", summary="A net", framework="numpy", paper="nets")
+    registry.model("jnet", "toy_missing:Net", summary="Needs what is not there", framework="numpy")
+"""
+
+
+@pytest.fixture
+def toy(site: Site, monkeypatch: pytest.MonkeyPatch):
+    """An installed plugin `toy` with an experiment, a model and papers, in the one registry."""
+    site.install("toy", TOY)
+    (site.folder / "toy_study.py").write_text(STUDY)
+    (site.folder / "toy_missing.py").write_text("import no_such_framework")
+    monkeypatch.setattr("bioviz_core.registry._registry", site.discover())
+    yield site
+    sys.modules.pop("toy_study", None)

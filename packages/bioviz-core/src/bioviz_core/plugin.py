@@ -9,9 +9,31 @@ from bioviz_core.registry import Registrar
 @hookimpl
 def bioviz_register(registry: Registrar) -> None:
     """Declare core's rules, models, stimuli and analyses."""
+    bridge = "bioviz_core.bridge"
     registry.rule(
         "backprop-torch",
-        "bioviz_core.bridge.torch:Backprop",
+        f"{bridge}.torch:Backprop",
         summary="Gradient descent on the model's objective, by autograd",
         framework="torch",
     )
+    stimuli, analyses = "bioviz_core.stimuli", "bioviz_core.analyses"
+    for name, place, summary in (
+        ("digits", "embedded:digits", "Real handwritten digits, 8 x 8, from scikit-learn"),
+        ("photographs", "embedded:photographs", "Photographs that come with scikit-image"),
+        ("mnist", "archives:mnist", "Handwritten digits, 28 x 28, from BIOVIZ_DATA"),
+        ("fashion-mnist", "archives:fashion_mnist", "Clothes, 28 x 28, from BIOVIZ_DATA"),
+        ("cifar10", "archives:cifar10", "Objects of ten classes, 32 x 32, from BIOVIZ_DATA"),
+        ("ecssd", "archives:ecssd", "Scenes with an object's mask, from BIOVIZ_DATA"),
+        ("oxford-pets", "archives:oxford_pets", "Cats and dogs with masks, from BIOVIZ_DATA"),
+        ("bsds", "archives:bsds", "Natural scenes with human contours, from BIOVIZ_DATA"),
+        ("folder", "folders:folder", "Images from a folder, with masks where there are some"),
+    ):
+        registry.stimulus(name, f"{stimuli}.{place}", summary=summary)
+    for name, place, summary in (
+        ("rdm", "similarity:RDM", "Dissimilarity of the patterns that samples evoke"),
+        ("rsa", "similarity:RSA", "Correlation of two layers' dissimilarity matrices"),
+        ("cka", "similarity:CKA", "Linear centred kernel alignment, debiased"),
+        ("procrustes", "similarity:Procrustes", "Angle of two layers after the best rotation"),
+        ("population", "population:Population", "Sparseness, dimensionality, mean response"),
+    ):
+        registry.analysis(name, f"{analyses}.{place}", summary=summary)

@@ -62,6 +62,16 @@ class Verbs(click.Group):
             raise click.UsageError(f"no verb is called {args[0]!r}.{meant}", ctx)
         return super().resolve_command(ctx, args)
 
+    def invoke(self, ctx: click.Context) -> object:
+        """As click's, where a reader that leaves early, such as `head`, is no failure."""
+        try:
+            result: object = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        return result
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The verbs with their help, without importing them."""
         with formatter.section("Verbs"):
@@ -87,11 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     words = [word for word in words if word != "--debug"]
     try:
         result = cli.main(words, prog_name="bioviz", standalone_mode=False)
-        sys.stdout.flush()
         code = result if isinstance(result, int) else 0
-    except BrokenPipeError:  # The reader, such as `head`, has seen enough.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
     except (Exception, KeyboardInterrupt) as error:
         if debug:
             import traceback

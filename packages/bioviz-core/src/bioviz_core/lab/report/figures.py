@@ -27,6 +27,7 @@ from matplotlib.collections import QuadMesh
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
+from bioviz_core.lab.report.formats import tick
 from bioviz_core.lab.report.svg import inline_svg as inline_svg
 from bioviz_core.lab.report.tokens import TOKENS as TOKENS
 
@@ -203,8 +204,8 @@ def wash(ax: Axes, start: float, stop: float, text: str = "") -> None:
     with style():
         ax.axvspan(start, stop, color=WASH, lw=0, zorder=-1)
         if text:
-            place = ax.get_xaxis_transform()
-            ax.text(start, 0.98, f" {text}", transform=place, ha="left", va="top")
+            place = ("data", "axes fraction")
+            ax.annotate(text, (start, 1), (3, -3), place, textcoords="offset points", va="top")
 
 
 def log_axis(ax: Axes, axis: Literal["x", "y"] = "x", ticks: Sequence[float] = ()) -> None:
@@ -213,7 +214,7 @@ def log_axis(ax: Axes, axis: Literal["x", "y"] = "x", ticks: Sequence[float] = (
     which = ax.xaxis if axis == "x" else ax.yaxis
     if ticks:
         which.set_major_locator(ticker.FixedLocator(ticks))
-    which.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+    which.set_major_formatter(ticker.FuncFormatter(lambda value, _: tick(value)))
     which.set_minor_locator(ticker.NullLocator())
 
 

@@ -1,0 +1,38 @@
+"""Responses as analyses take them: checked, flattened, centred."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from bioviz_core.errors import DataError
+
+CONSTANT = 1e-12
+"""Below this share of its size, what is left after centring is rounding."""
+
+
+def features(responses: np.ndarray, *, least: int = 1) -> np.ndarray:
+    """Responses as float64 `(samples, features)`; `DataError` for too few or non-finite ones."""
+    x = np.asarray(responses, np.float64)
+    if x.ndim < 2 or len(x) < least or not x.size:
+        raise DataError(f"needs at least {least} samples of (samples, features), got {x.shape}")
+    if not np.isfinite(x).all():
+        raise DataError(f"{int((~np.isfinite(x)).sum())} responses are not finite")
+    return x.reshape(len(x), -1)
+
+
+def given(data: Mapping[str, Any], key: str) -> np.ndarray:
+    """One array of what an analysis was given; `DataError` where it is not there."""
+    if key not in data:
+        raise DataError(f"needs {key!r}, the data has {', '.join(sorted(data)) or 'nothing'}")
+    return np.asarray(data[key])
+
+
+def centred(x: np.ndarray) -> np.ndarray:
+    """Columns less their means; exactly 0 where what is left is the mean's rounding."""
+    left = x - x.mean(axis=0, keepdims=True)
+    rounding = np.abs(left).max(axis=0) <= CONSTANT * np.abs(x).max(axis=0)
+    left[:, rounding] = 0
+    return np.asarray(left)

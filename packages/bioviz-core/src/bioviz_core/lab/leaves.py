@@ -1,0 +1,74 @@
+"""Arrays of any framework, told apart and turned into NumPy without importing a framework."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib import import_module
+
+import numpy as np
+
+from bioviz_core.errors import CheckpointError
+from bioviz_core.interfaces import Array, Tree
+
+
+def to_numpy(value: Array) -> np.ndarray:
+    """An array of any framework as NumPy, bfloat16 widened to float32."""
+    array, name = export(value)
+    return to_float(array) if name == "bfloat16" else unpacked(array, name)
+
+
+def to_float(bfloat16: np.ndarray) -> np.ndarray:
+    """The bits of bfloat16 as float32."""
+    return (bfloat16.astype(np.uint32) << 16).view(np.float32)
+
+
+def arrays_of(tree: Tree) -> Iterator[Array]:
+    """The arrays in nested dicts, lists and tuples."""
+    if framework_of(tree):
+        yield tree
+    elif isinstance(tree, dict | list | tuple):
+        for item in tree.values() if isinstance(tree, dict) else tree:
+            yield from arrays_of(item)
+
+
+def export(value: Array, path: str = "") -> tuple[np.ndarray, str]:
+    """An array that safetensors knows, and the name of the true dtype."""
+    try:
+        if framework_of(value) == "torch":
+            array, name = import_module("bioviz_core.bridge.torch").export_leaf(value)
+        else:
+            array = np.asarray(value)
+            name = array.dtype.name
+        # safetensors writes memory as it lies, so it must lie in C order and native byte order.
+        array = np.asarray(array, order="C", dtype=array.dtype.newbyteorder("="))
+        if array.dtype.kind == "c":
+            array = array[..., None].view(array.real.dtype)
+        elif array.dtype.kind == "V":  # the dtypes of ml_dtypes, as JAX has them
+            array = array.view(f"u{array.dtype.itemsize}")
+    except (TypeError, ValueError, CheckpointError) as error:
+        raise CheckpointError(
+            f"a {type(value).__name__} cannot be stored: {error}", path=path
+        ) from error
+    if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
+        raise CheckpointError(f"an array of {name} cannot be stored", path=path)
+    return array, name
+
+
+def framework_of(value: object) -> str | None:
+    """Whose array this is, told without importing a framework."""
+    if isinstance(value, np.generic):
+        return "scalar"
+    if isinstance(value, np.ndarray):
+        return "numpy"
+    if hasattr(value, "dtype") and hasattr(value, "shape"):
+        roots = {base.__module__.partition(".")[0] for base in type(value).__mro__}
+        if "torch" in roots:
+            return "torch"
+        if roots & {"jax", "jaxlib"}:
+            return "jax"
+    return None
+
+
+def unpacked(array: np.ndarray, name: str) -> np.ndarray:
+    """What `export` gave, as `name` where NumPy has that dtype."""
+    return array.view(name)[..., 0] if name.startswith("complex") else array

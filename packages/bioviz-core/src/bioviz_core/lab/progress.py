@@ -1,0 +1,75 @@
+"""How far a phase is: a bar on a terminal, plain lines elsewhere; both on stderr."""
+
+from __future__ import annotations
+
+import sys
+import time
+from datetime import timedelta
+from typing import Any
+
+REDRAW = 0.1
+"""Seconds between two redraws of a bar."""
+QUIET = 1.0
+"""Seconds between two plain lines; the last one always comes."""
+SILENCE = 30.0
+"""Seconds after which a plain line comes although less than a tenth is done."""
+
+
+class Bar:
+    """One phase of `total` steps, `done` of which are over; a total of None is unknown."""
+
+    def __init__(self, label: str, total: int | None, done: int = 0) -> None:
+        self.label, self.total, self.done = label, total, done
+        self._start = self._drawn = time.monotonic()
+        self._said, self._metric = done, ""
+        self._rich: Any = _rich(label, total, done) if sys.stderr.isatty() else None
+
+    def step(self, done: int, name: str = "", value: float | None = None) -> None:
+        """`done` steps are over, and this metric is the latest."""
+        self.done = done
+        if value is not None:
+            self._metric = f"{name} {value:.2g}"
+        since = time.monotonic() - self._drawn
+        if self._rich is not None:
+            if since > REDRAW:
+                self._draw()
+            return
+        tenth = self.total is not None and 10 * (done - self._said) >= self.total
+        if since > SILENCE or (tenth and since > QUIET):
+            self._draw()
+
+    def close(self) -> None:
+        """Draw the end."""
+        if self._rich is not None:
+            self._draw()
+            self._rich.stop()
+        elif self.done != self._said:
+            self._draw()
+
+    def _draw(self) -> None:
+        self._drawn, self._said = time.monotonic(), self.done
+        if self._rich is not None:
+            self._rich.update(0, completed=self.done, metric=self._metric, refresh=True)
+            return
+        took = timedelta(seconds=round(self._drawn - self._start))
+        of = "" if self.total is None else f"/{self.total}"
+        line = f"{self.label} {self.done}{of} {took} {self._metric}"
+        print(line.rstrip(), file=sys.stderr, flush=True)
+
+
+def _rich(label: str, total: int | None, done: int) -> Any:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (
+        TextColumn("{task.description:<7}", markup=False),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[metric]}", markup=False),
+    )
+    # No thread of its own draws: a fork in the middle of a redraw would hang.
+    bar = Progress(*columns, console=Console(stderr=True), auto_refresh=False)
+    bar.add_task(label, total=total, completed=done, metric="")
+    bar.start()
+    return bar

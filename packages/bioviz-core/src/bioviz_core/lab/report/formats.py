@@ -1,0 +1,104 @@
+"""Numbers, times and sizes as a reader wants them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+ABSENT = "–"
+
+
+def number(value: object, digits: int = 4) -> str:
+    """A number in at most so many significant digits; other things as text, None as a dash."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ABSENT
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return str(value)
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    if value == int(value) and abs(value) < 1e7:
+        whole = f"{int(value):,}" if abs(value) >= 10_000 else str(int(value))
+        return _signed(whole.replace(",", "\N{NARROW NO-BREAK SPACE}"))
+    mantissa, _, exponent = f"{value:.{digits}g}".partition("e")
+    if not exponent:
+        return _signed(mantissa)
+    return f"{_signed(mantissa)} × 10{str(int(exponent)).translate(_SUPERSCRIPT)}"
+
+
+def plus_minus(mean: float, half: float) -> str:
+    """A mean and half its interval, rounded to what the interval can tell."""
+    if not half > 0:
+        return number(mean)
+    power = math.floor(math.log10(max(abs(mean), half)))
+    scale = power if power < -3 or power > 6 else 0
+    mean, half = mean / 10.0**scale, half / 10.0**scale
+    place = math.floor(math.log10(half))
+    one_more = half / 10.0**place < 3
+    decimals = max(0, one_more - place)
+    text = f"{_signed(f'{mean:.{decimals}f}')} ± {half:.{decimals}f}"
+    return f"({text}) × 10{str(scale).translate(_SUPERSCRIPT)}" if scale else text
+
+
+def tick(value: float) -> str:
+    """A number of a logarithmic axis: plain from 0.001 to 100000, else a power of ten."""
+    text = f"{value:g}"
+    mantissa, _, exponent = f"{value:e}".partition("e")
+    if ("e" not in text and value >= 1e-3) or float(mantissa) != 1:
+        return text
+    return f"10{str(int(exponent)).translate(_SUPERSCRIPT)}"
+
+
+def with_unit(text: str, unit: str) -> str:
+    """A number and its unit, which stay on one line."""
+    return f"{text}\N{NO-BREAK SPACE}{unit}" if unit else text
+
+
+def moment(text: object) -> str:
+    """An ISO time to the minute; anything else as it is."""
+    try:
+        return f"{datetime.fromisoformat(str(text)):%Y-%m-%d %H:%M}"
+    except ValueError:
+        return str(text)
+
+
+def elapsed(start: object, stop: object) -> str:
+    """The time between two ISO times, or nothing."""
+    try:
+        span = datetime.fromisoformat(str(stop)) - datetime.fromisoformat(str(start))
+    except (ValueError, TypeError):
+        return ""
+    seconds = span.total_seconds()
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s"
+
+
+def size(count: int) -> str:
+    """Bytes in the largest unit that leaves at least one."""
+    for unit, scale in (("MB", 1e6), ("kB", 1e3)):
+        if count >= scale:
+            return f"{count / scale:.1f} {unit}"
+    return f"{count} B"
+
+
+def plural(count: int, word: str) -> str:
+    """`1 option`, `2 options`."""
+    return f"{count} {word}{'s' * (count != 1)}"
+
+
+def flat(tree: object, path: str = "") -> Iterator[tuple[str, Any]]:
+    """The leaves of nested mappings by dotted path."""
+    if isinstance(tree, Mapping) and tree:
+        for key, value in tree.items():
+            yield from flat(value, f"{path}.{key}" if path else str(key))
+    else:
+        yield path, tree
+
+
+def _signed(text: str) -> str:
+    return text.replace("-", "−")
