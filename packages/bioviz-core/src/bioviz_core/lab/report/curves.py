@@ -46,6 +46,8 @@ def draw_curves(rows: Sequence[Mapping[str, Any]], folder: Path) -> tuple[list[P
     shown = dict(list(quantities.items())[:PANELS])
     panels = []
     for place, (quantity, curves) in enumerate(shown.items()):
+        metrics = {name.split()[0] for name in curves}
+        quantity = metrics.pop() if len(metrics) == 1 else quantity
         figure, caption = _panel(quantity, _short(curves))
         name = f"curve-{place}"
         figures.save(figure, folder, name)

@@ -39,7 +39,10 @@ def settings(run: Directory) -> dict[str, Any]:
 
         rows = differing(run.config, config_class).items()
         changed = [(path, _text(before), _text(after)) for path, (before, after) in rows]
-    environment = [(path, _text(value)) for path, value in formats.flat(run.environment)]
+    environment = [
+        (path, shlex.join(value) if path == "command" and isinstance(value, list) else _text(value))
+        for path, value in formats.flat(run.environment)
+    ]
     listed = run.files()
     total = formats.size(sum(bytes for _, bytes in listed))
     return {
@@ -61,8 +64,7 @@ def repeat_and_cite(run: Directory) -> dict[str, Any]:
     config = shell_path(run.path / "config.json")
     lines = [f"bioviz run {name} --config {config}"]
     if distribution := run.run.get("distribution"):
-        package, _, version = str(distribution).partition(" ")
-        lines.insert(0, f"pip install {package}{'==' * bool(version)}{version}")
+        lines.insert(0, f"pip install {str(distribution).replace(' ', '==')}")
     git = run.environment.get("git")
     if commit := (git if isinstance(git, Mapping) else run.environment).get("commit"):
         lines.insert(0, f"git checkout {commit}")
