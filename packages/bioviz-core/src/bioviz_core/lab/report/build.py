@@ -163,7 +163,11 @@ def _claims(run: Directory) -> dict[str, Any]:
         # Nothing is broken before it was tried.
         found = tuple(replace(verdict, verdict="not judged") for verdict in found)
     else:
-        found = claims.read_verdicts(rows)
+        try:
+            found = claims.read_verdicts(rows)
+        except (KeyError, TypeError) as error:  # written by another version, or by hand
+            run.problems.append(f"summary.json has claims of another format: {error!r}")
+            found = ()
     tally = claims.tally(found)
     return {
         "claims": [verdicts.claim_row(verdict) for verdict in found],
