@@ -73,7 +73,7 @@ def plugin_of():
 
 STUDY = '''
 """An experiment whose file imports no framework."""
-from bioviz_core import Claim, Config, Field
+from bioviz_core import Claim, Config, Field, StoppedError
 
 class Inner(Config):
     tol: float = Field(1e-5, gt=0)
@@ -93,10 +93,12 @@ class Study:
     def run(self, config, run):
         if config.steps == 13:
             raise ZeroDivisionError("unlucky")
+        if config.steps == 14:
+            raise StoppedError("stopped after step 2")
         return {"residual": float(config.steps)}
 
 class Net:
-    def __init__(self, width: int, *, depth: int = 2, scale: float = 0.5) -> None:
+    def __init__(self, width: int, *, depth: int = 2, scale: "float" = 0.5) -> None:
         self.width = width
 '''
 

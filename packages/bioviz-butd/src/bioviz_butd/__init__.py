@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bioviz_butd.analyses.weight_alignment import Alignment as Alignment
     from bioviz_butd.analyses.weight_alignment import WeightAlignment as WeightAlignment
     from bioviz_butd.analyses.weight_alignment import alignment_report as alignment_report
-    from bioviz_butd.convert import convert as convert
+    from bioviz_butd.conversion import convert as convert
     from bioviz_butd.errors import DetachedError as DetachedError
     from bioviz_butd.errors import MissingTraceError as MissingTraceError
     from bioviz_butd.errors import StaleTraceError as StaleTraceError
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
     from bioviz_butd.models.conv import simple_net as simple_net
     from bioviz_butd.models.fc import fc_net as fc_net
     from bioviz_butd.network import Network as Network
+    from bioviz_butd.objectives import ClosedForm as ClosedForm
+    from bioviz_butd.objectives import binary_cross_entropy as binary_cross_entropy
+    from bioviz_butd.objectives import binary_cross_entropy_with as binary_cross_entropy_with
+    from bioviz_butd.objectives import cross_entropy as cross_entropy
+    from bioviz_butd.objectives import cross_entropy_with as cross_entropy_with
+    from bioviz_butd.objectives import mean_squared_error as mean_squared_error
+    from bioviz_butd.objectives import mean_squared_error_with as mean_squared_error_with
+    from bioviz_butd.objectives import output_error as output_error
     from bioviz_butd.ops import register_op_rule as register_op_rule
     from bioviz_butd.ops.op import Op as Op
-    from bioviz_butd.output_error import ClosedForm as ClosedForm
-    from bioviz_butd.output_error import binary_cross_entropy as binary_cross_entropy
-    from bioviz_butd.output_error import binary_cross_entropy_with as binary_cross_entropy_with
-    from bioviz_butd.output_error import cross_entropy as cross_entropy
-    from bioviz_butd.output_error import cross_entropy_with as cross_entropy_with
-    from bioviz_butd.output_error import mean_squared_error as mean_squared_error
-    from bioviz_butd.output_error import mean_squared_error_with as mean_squared_error_with
-    from bioviz_butd.output_error import output_error as output_error
     from bioviz_butd.rules.backprop import Backprop as Backprop
     from bioviz_butd.rules.counter_hebb import BackForward as BackForward
     from bioviz_butd.rules.counter_hebb import CounterHebb as CounterHebb
@@ -47,14 +47,14 @@ __version__ = "0.1.0"
 _MODULES = {
     "analyses.saliency": "Saliency td_saliency",
     "analyses.weight_alignment": "Alignment WeightAlignment alignment_report",
-    "convert": "convert",
+    "conversion": "convert",
     "errors": "DetachedError MissingTraceError StaleTraceError UnsupportedOpError",
     "models.conv": "conv_net simple_net",
     "models.fc": "fc_net",
     "network": "Network",
     "ops": "register_op_rule",
     "ops.op": "Op",
-    "output_error": (
+    "objectives": (
         "ClosedForm binary_cross_entropy binary_cross_entropy_with cross_entropy "
         "cross_entropy_with mean_squared_error mean_squared_error_with output_error"
     ),

@@ -59,12 +59,11 @@ if TYPE_CHECKING:
     from bioviz_core.registry import Plugin as Plugin
     from bioviz_core.registry import Registrar as Registrar
     from bioviz_core.registry import Registry as Registry
-    from bioviz_core.registry import create as create
-    from bioviz_core.registry import get as get
     from bioviz_core.registry import isolated_registry as isolated_registry
-    from bioviz_core.registry import list as list
-    from bioviz_core.registry import plugins as plugins
-    from bioviz_core.registry import register as register
+
+    _registry = Registry()
+    create, get, list = _registry.create, _registry.get, _registry.list
+    plugins, register = _registry.plugins, _registry.register
 
 __version__ = "0.1.0"
 
@@ -88,16 +87,19 @@ _MODULES = {
     "lab.record": "RunRecord open_run runs",
     "lab.report.build": "report",
     "refs": "Paper Ref",
-    "registry": ("Plugin Registrar Registry create get isolated_registry list plugins register"),
+    "registry": "Plugin Registrar Registry isolated_registry",
 }
+_ASKED = ("create", "get", "list", "plugins", "register")
 _PUBLIC = {name: module for module, names in _MODULES.items() for name in names.split()}
 
 
 def __getattr__(name: str) -> object:
+    if name in _ASKED:
+        return getattr(import_module("bioviz_core.registry").registry(), name)
     if name not in _PUBLIC:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_PUBLIC[name]}"), name)
 
 
 def __dir__() -> Sequence[str]:
-    return sorted([*_PUBLIC, "__version__"])
+    return sorted([*_PUBLIC, *_ASKED, "__version__"])

@@ -1,7 +1,4 @@
-"""Everything bioviz raises on purpose.
-
-A message says what happened, with the value; why that is wrong; and what to do.
-"""
+"""Everything bioviz raises on purpose: what happened, with the value; why; what to do."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The five interfaces that plugins meet in, and what a rule may need of a model.
-
-All are Protocols: nobody inherits from core.
-"""
+"""The five interfaces that plugins meet in; all are Protocols, nobody inherits from core."""
 
 from __future__ import annotations
 
@@ -272,13 +269,10 @@ class Experiment(Protocol[C]):
         """Do it, writing through `run`; a number, or one per seed, by metric. No clock in them."""
 
 
-Refused = Literal["framework", "capability", "data", "model"]
-
-
 class Refusal(NamedTuple):
     """Why a rule cannot train a model on a source."""
 
-    kind: Refused
+    kind: Literal["framework", "capability", "data", "model"]
     need: str
     why: str
 
@@ -315,11 +309,9 @@ def refusals(
     if source is not None:
         objective = getattr(model, "objective", None)
         reads = dict.fromkeys([*rule.reads, *(objective.reads if objective else ())])
-        found += [
-            Refusal("data", key, f"the batch key {key!r} is read, {_name(source)} does not give it")
-            for key in reads
-            if key not in source.fields
-        ]
+        for key in [key for key in reads if key not in source.fields]:
+            why = f"the batch key {key!r} is read, {_name(source)} does not give it"
+            found.append(Refusal("data", key, why))
     return tuple(found)
 
 

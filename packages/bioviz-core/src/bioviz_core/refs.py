@@ -33,7 +33,7 @@ class Paper:
     title: str
     authors: tuple[str, ...]
     year: int
-    doi: str | None = None
+    doi: str = ""
     bibtex: str = ""
 
 
@@ -83,14 +83,12 @@ class Ref:
             found: Any = import_module(module)
             for name in path.split("."):
                 found = getattr(found, name)
-        except ModuleNotFoundError as error:
-            missing = (error.name or "").partition(".")[0]
-            if missing == module.partition(".")[0]:
-                raise BiovizError(f"{self.name} points to {place}: {error}") from error
-            raise MissingDependencyError(
-                f"{self.name} needs {missing}: pip install {self.distribution.split()[0]}"
-            ) from error
         except (ImportError, AttributeError) as error:
+            absent = (getattr(error, "name", None) or "").partition(".")[0]
+            if isinstance(error, ModuleNotFoundError) and absent != module.partition(".")[0]:
+                package = self.distribution.split()[0]
+                why = f"{self.name} needs {absent}: pip install {package}"
+                raise MissingDependencyError(why) from error
             raise BiovizError(
                 f"{self.name} points to {place}, which cannot be imported: {error}. "
                 f"Tell the authors of {self.distribution}"

@@ -1,7 +1,6 @@
-"""The registry: finds plugins, keeps what they declare, and isolates the broken ones.
+"""The registry: finds plugins by entry point, keeps what they declare, isolates the broken ones.
 
-Entry points of the group `bioviz` name a plugin's namespace and its light module. Registration is a
-transaction: a plugin is present whole or absent whole, and one that fails never stops the others.
+Registration is a transaction: a plugin is present whole or absent whole, whatever the others do.
 """
 
 from __future__ import annotations
@@ -10,14 +9,15 @@ import builtins
 import os
 import re
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
-from functools import partialmethod, wraps
+from functools import partialmethod
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
+from itertools import groupby
+from typing import Any, Literal
 
 import pluggy
 
@@ -35,8 +35,6 @@ GROUP = "bioviz"
 CORE = "core"
 
 Status = Literal["ok", "broken", "blocked", "shadowed"]
-P = ParamSpec("P")
-R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +100,7 @@ class Registrar:
         *,
         authors: Sequence[str],
         year: int,
-        doi: str | None = None,
+        doi: str = "",
         bibtex: str = "",
     ) -> None:
         """A publication that what is registered comes from."""
@@ -135,11 +133,9 @@ class Registry:
             if self._discovered:
                 return
             self._discovered = True
-            by_name: dict[str, builtins.list[EntryPoint]] = {}
-            for point in sorted(entry_points(group=GROUP), key=lambda p: (p.name, _dist(p))):
-                by_name.setdefault(point.name, []).append(point)
-            for name, points in by_name.items():
-                self._discover_namespace(name, points)
+            points = sorted(entry_points(group=GROUP), key=lambda p: (p.name, _dist(p)))
+            for name, claimants in groupby(points, key=lambda p: p.name):
+                self._discover_namespace(name, tuple(claimants))
 
     def refresh(self) -> None:
         """Forget everything and discover again, keeping what `register` added."""
@@ -285,7 +281,7 @@ _lock = threading.Lock()
 
 
 def registry() -> Registry:
-    """The one registry that `list`, `get` and the others below ask."""
+    """The one registry; `bioviz_core.list`, `get`, `create`, `plugins`, `register` ask it."""
     global _registry
     with _lock:
         if _registry is None:
@@ -306,22 +302,9 @@ def isolated_registry() -> Iterator[Registry]:
         _registry = before
 
 
-def _ask(method: Callable[Concatenate[Registry, P], R]) -> Callable[P, R]:
-    @wraps(method)
-    def ask(*args: P.args, **kwargs: P.kwargs) -> R:
-        return method(registry(), *args, **kwargs)
-
-    return ask
-
-
-list, get, create = _ask(Registry.list), _ask(Registry.get), _ask(Registry.create)
-plugins, register = _ask(Registry.plugins), _ask(Registry.register)
-
-
 def _dist(point: EntryPoint) -> str:
-    if point.dist is None:
-        return "unknown 0"
-    return f"{re.sub(r'[-_.]+', '-', point.dist.name).lower()} {point.dist.version}"
+    name = point.dist.name if point.dist else "unknown"
+    return f"{re.sub(r'[-_.]+', '-', name).lower()} {point.dist.version if point.dist else 0}"
 
 
 def _blocked(name: str) -> bool:

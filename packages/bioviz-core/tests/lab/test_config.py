@@ -4,7 +4,7 @@ import hashlib
 import json
 from enum import Enum
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import pytest
 from bioviz_core.errors import ConfigError, Problem
@@ -193,6 +193,61 @@ def test_the_whole_config_repeats_itself_through_json(tmp_path: Path) -> None:
     file.write_text(json.dumps(header | config.model_dump(mode="json")))
     assert study(file=file, preset="smoke") == config
     assert read(file)["seed"] == 3
+
+
+class Newton(Config):
+    kind: Literal["newton"] = "newton"
+    tol: float = Field(1.0, gt=0)
+
+
+class Euler(Config):
+    kind: Literal["euler"] = "euler"
+    dt: float = Field(1.0, gt=0)
+
+
+class Choosing(Config):
+    method: Annotated[Newton | Euler, Field(discriminator="kind")] = Newton()
+    either: Newton | Euler = Newton()
+    count: int | tuple[int, ...] = 3
+    rate: float | Literal["auto"] = "auto"
+    stages: list[Newton] = Field(default_factory=list)
+    limit: Annotated[float, Field(gt=0)] | None = None
+    pair: tuple[float, float] = (1, 2)
+
+
+def choosing(*sets: str, **arguments: object) -> Choosing:
+    return resolve(Choosing, name="x/y", preset_name=None, presets={}, sets=sets, options=arguments)
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "message"),
+    [
+        ('method={kind="newton", tol=-1}', "method.tol", "-1 must be greater than 0"),
+        ("method.tol=2", "method", "{'tol': 2} must be a table whose 'kind' is given"),
+        ("either.tol=-1", "either.tol", "-1 must be greater than 0"),
+        ("count=a", "count", "'a' must be an integer or a list"),
+        ("rate=aut", "rate", "'aut' must be a number or one of 'auto'"),
+        ("stages=[{tol=-1}]", "stages.0.tol", "-1 must be greater than 0"),
+        ("limit=-1", "limit", "-1 must be greater than 0"),
+        ("pair=[1, 2, 3]", "pair", "[1, 2, 3] must be of length 2 or less"),
+        ("pair=[1]", "pair.1", "required, and nothing gives it"),
+    ],
+)
+def test_a_slip_in_one_of_several_forms_is_named_once(text: str, path: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        choosing(text)
+    (problem,) = caught.value.problems
+    assert (problem.path, problem.message) == (path, message)
+
+
+def test_a_table_can_be_chosen_among_several() -> None:
+    assert choosing("method.kind=euler", "method.dt=2").method == Euler(dt=2)
+    assert choosing(method=Euler(dt=3), stages=[Newton()]).method == Euler(dt=3)
+    told = {option.path: option.type for option in options(Choosing)}
+    assert told["method"] == "Newton or Euler"
+    assert told["stages"] == "list[Newton]"
+    assert told["pair"] == "tuple[float, float]"
+    assert told["limit"] == "float or null"
 
 
 def test_defaults_are_checked_and_configs_are_frozen() -> None:

@@ -47,7 +47,7 @@ def update_angles(net: Any, batch: Batch) -> dict[str, float]:
     import torch
     from bioviz_core.bridge.torch import quiet
 
-    from bioviz_butd.output_error import output_error
+    from bioviz_butd.objectives import output_error
 
     names = list(net.weight_pairs())
     with quiet(net):

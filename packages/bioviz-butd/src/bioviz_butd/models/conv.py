@@ -7,10 +7,10 @@ from typing import Literal
 
 from torch import nn
 
-from bioviz_butd.convert import convert
+from bioviz_butd.conversion import convert
 from bioviz_butd.models.initial import drawn_from
 from bioviz_butd.network import Network
-from bioviz_butd.output_error import objective_of
+from bioviz_butd.objectives import objective_of
 from bioviz_butd.top_down_weights import TDInit, TDWeights
 
 

@@ -8,10 +8,10 @@ from itertools import pairwise
 
 from torch import nn
 
-from bioviz_butd.convert import convert
+from bioviz_butd.conversion import convert
 from bioviz_butd.models.initial import drawn_from
 from bioviz_butd.network import Network
-from bioviz_butd.output_error import objective_of
+from bioviz_butd.objectives import objective_of
 from bioviz_butd.top_down_weights import TDInit, TDWeights
 
 

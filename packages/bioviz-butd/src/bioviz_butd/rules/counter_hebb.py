@@ -10,7 +10,7 @@ from bioviz_core.interfaces import Batch, Framework, HasObjective, Refusal, Step
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from bioviz_butd.output_error import output_error
+from bioviz_butd.objectives import output_error
 
 OptimizerOf = Callable[[list[nn.Parameter]], Optimizer]
 

@@ -13,16 +13,16 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic import Field as Field
-from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+from pydantic_core import CoreSchema, core_schema
 
 from bioviz_core.errors import ConfigError, Problem
 from bioviz_core.lab.options import HEADER, alternatives, default_of, table_of
@@ -48,15 +48,6 @@ class Config(BaseModel):
         allow_inf_nan=False,
         protected_namespaces=(),
     )
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _true_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
-        """`lr = true` is a slip, although Python takes it for 1."""
-        kinds = alternatives(cls.model_fields[str(info.field_name)].annotation)
-        if isinstance(value, bool) and {int, float} & {*kinds} and bool not in kinds:
-            raise PydanticCustomError("float_type" if float in kinds else "int_type", "no number")
-        return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +196,7 @@ class _Layers:
             # Below the top a dot may belong to a name, as in a table of layers: "layer3.0".
             parts = (*above, str(key)) if above else tuple(str(key).split("."))
             if isinstance(value, BaseModel):
-                value = {name: getattr(value, name) for name in value.model_fields_set}
+                value = dict(value)
             if isinstance(value, Mapping) and value:
                 self.merge(value, source, parts)
             else:
@@ -257,20 +248,43 @@ def _toml_value(text: str) -> Any:
 
 
 def _validated(config_class: type[C], layers: _Layers) -> C:
-    try:
-        return config_class.model_validate(layers.data)
-    except ValidationError as refused:
-        errors: list[Any] = list(refused.errors())
+    config, errors = _attempt(config_class, layers)
     wrong = {path_of(config_class, error["loc"]) for error in errors}
     if again := [parts for parts in layers.texts if ".".join(parts) in wrong]:
         # `--set name=3` reads as a number, but the field may want the text.
         layers.use_texts(again)
-        try:
-            return config_class.model_validate(layers.data)
-        except ValidationError as refused:
-            still = {path_of(config_class, error["loc"]) for error in refused.errors()}
+        config, others = _attempt(config_class, layers)
+        still = {path_of(config_class, error["loc"]) for error in others}
         errors = [e for e in errors if path_of(config_class, e["loc"]) in still]
-    raise ConfigError(problems(config_class, errors, layers.source))
+    slips = {slip.path: slip for slip in _truths(config_class, layers.data, layers.source)}
+    found = {one.path: one for one in problems(config_class, errors, layers.source)} | slips
+    if found or config is None:
+        raise ConfigError(found.values())
+    return config
+
+
+def _attempt(config_class: type[C], layers: _Layers) -> tuple[C | None, list[Any]]:
+    try:
+        return config_class.model_validate(layers.data), []
+    except ValidationError as refused:
+        return None, list(refused.errors())
+
+
+def _truths(
+    config_class: type[BaseModel],
+    data: Mapping[str, Any],
+    source: Callable[[str], str | None],
+    above: str = "",
+) -> Iterator[Problem]:
+    """`lr = true` is a slip, although Python, and so pydantic, takes it for 1."""
+    for name, info in config_class.model_fields.items():
+        path, value, table = f"{above}{name}", data.get(name), table_of(info)
+        kinds = {*alternatives(info.annotation)}
+        if table is not None and isinstance(value, Mapping):
+            yield from _truths(table, value, source, f"{path}.")
+        elif isinstance(value, bool) and {int, float} & kinds and not {bool, str} & kinds:
+            asked = "a number" if float in kinds else "an integer"
+            yield Problem(path, f"{value} must be {asked}", source(path))
 
 
 def _words(names: Iterable[object]) -> str:

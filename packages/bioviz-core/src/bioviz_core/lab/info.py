@@ -56,8 +56,20 @@ def info(name: str, kind: str | None = None) -> Info:
         signature = inspect.signature(target)
     except (TypeError, ValueError):  # Builtins and extension classes may have none.
         return Info(ref, paper, known)
-    shown = f"{ref.target.rpartition(':')[2]}{signature.replace(return_annotation=signature.empty)}"
+    bare = [p.replace(annotation=_bare(p.annotation)) for p in signature.parameters.values()]
+    shown = f"{ref.target.rpartition(':')[2]}{inspect.Signature(bare)}"
     return Info(ref, paper, known or _arguments(signature), signature=shown)
+
+
+class _Bare(str):
+    """An annotation kept as text, shown without its quotes."""
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def _bare(annotation: Any) -> Any:
+    return _Bare(annotation) if isinstance(annotation, str) else annotation
 
 
 def _arguments(signature: inspect.Signature) -> list[Option]:

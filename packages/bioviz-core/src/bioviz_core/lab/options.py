@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -92,8 +92,11 @@ def table_of(info: FieldInfo) -> type[BaseModel] | None:
 
 def alternatives(annotation: Any) -> tuple[Any, ...]:
     """The members of a union; anything else is its own only one."""
-    is_union = get_origin(annotation) in (Union, UnionType)
-    return get_args(annotation) if is_union else (annotation,)
+    if get_origin(annotation) is Annotated:
+        return alternatives(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return tuple(kind for one in get_args(annotation) for kind in alternatives(one))
+    return (annotation,)
 
 
 def choices(annotation: Any) -> tuple[str, ...]:
@@ -130,13 +133,15 @@ def range_of(info: FieldInfo) -> str:
 
 def type_name(annotation: Any) -> str:
     """A type as a reader of `bioviz info` wants it: `float`, `clean|noisy`, `int or null`."""
-    if allowed := choices(annotation) if len(alternatives(annotation)) == 1 else ():
-        return "|".join(allowed)
-    if len(kinds := alternatives(annotation)) > 1:
+    kinds = alternatives(annotation)
+    if len(kinds) > 1:
         return " or ".join("null" if kind is NoneType else type_name(kind) for kind in kinds)
-    if isinstance(annotation, type) and get_origin(annotation) is None:
-        return "model" if annotation.__name__ == "ModelInput" else annotation.__name__
-    return str(annotation).replace("typing.", "").replace("collections.abc.", "")
+    (kind,) = kinds
+    if allowed := choices(kind):
+        return "|".join(allowed)
+    name = str(getattr(get_origin(kind) or kind, "__name__", kind))
+    inside = ", ".join("..." if one is ... else type_name(one) for one in get_args(kind))
+    return f"{name}[{inside}]" if inside else {"ModelInput": "model"}.get(name, name)
 
 
 def plain(value: Any) -> Any:

@@ -18,7 +18,6 @@ from bioviz_core.lab.options import (
     plain,
     range_of,
     table_of,
-    type_name,
 )
 
 _KINDS = {
@@ -51,6 +50,8 @@ def _problem(
     errors: Sequence[Any],
     source_of: Callable[[str], str | None],
 ) -> Problem:
+    # A key that one branch of a union forbids may be wrong in another branch for a better reason.
+    errors = [e for e in errors if e["type"] != "extra_forbidden"] or errors
     error, source = errors[0], source_of(path)
     if error["type"] == "missing":
         return Problem(path, "required, and nothing gives it", source)
@@ -75,13 +76,20 @@ def _rule(error: Any, info: FieldInfo | None) -> str:
         return f"one of {about['expected']}"
     if kind == "finite_number":
         return " and ".join(filter(None, ["finite", range_of(info) if info else ""]))
-    if kind.startswith(("greater", "less", "multiple")):
-        asked = [text.format(about[key]) for key, text in BOUNDS.items() if key in about]
+    if kind.startswith("union_tag"):
+        return f"a table whose {about['discriminator']} is {about.get('expected_tags', 'given')}"
+    if kind.startswith(("greater", "less", "multiple", "too_", "string_too")):
+        asked = [text.format(_short(about[key])) for key, text in BOUNDS.items() if key in about]
         return (info and range_of(info)) or " and ".join(asked)
     word, _, rest = kind.partition("_")
     if word in _KINDS and rest.startswith(("type", "parsing", "from", "required")):
         return _KINDS[word]
     return _after_should(str(error["msg"]))
+
+
+def _short(bound: Any) -> Any:
+    """0 for 0.0, which pydantic makes of a bound that was written 0."""
+    return int(bound) if isinstance(bound, float) and bound.is_integer() else bound
 
 
 def _after_should(message: str) -> str:
@@ -120,11 +128,17 @@ def path_of(config_class: type[BaseModel], location: Sequence[str | int]) -> str
 
 def _is_branch(part: str, annotation: Any) -> bool:
     kinds = alternatives(annotation)
-    plain_names = {getattr(get_origin(kind) or kind, "__name__", "") for kind in kinds}
+    names = {getattr(get_origin(kind) or kind, "__name__", "") for kind in kinds}
     literals = {f"literal[{','.join(map(repr, get_args(kind)))}]" for kind in kinds}
-    names = plain_names | literals | {type_name(kind) for kind in kinds} | {"constrained-str"}
-    # "tuple[int, ...]" and "function-after[check(), float]" are the other two forms.
-    return len(kinds) > 1 and (part in names or part.endswith("]"))
+    tables = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+    tags = {
+        tag
+        for table in tables
+        for i in table.model_fields.values()
+        for tag in choices(i.annotation)
+    }
+    # The last form is that of "tuple[int, ...]" and "function-after[check(), float]".
+    return len(kinds) > 1 and (part in names | literals | tags or part.endswith("]"))
 
 
 def _field(config_class: type[BaseModel], path: str) -> FieldInfo | None:

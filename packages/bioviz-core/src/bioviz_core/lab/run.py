@@ -54,13 +54,12 @@ class Run:
         precision: str = "float32",
         threads: int | None = None,
         writes: bool = True,
-        on_log: OnLog | None = None,
     ) -> None:
         self.path, self.seed, self.preset = path, seed, preset
         self.device, self.precision, self.threads = device, precision, threads
         self.writes, self.should_stop = writes, False
         self.numbers: dict[str, dict[str, Any]] = {}
-        self._on_log = on_log
+        self.on_log: OnLog | None = None
         self._figures: dict[str, int] = {}
         self._phases: set[str] = set()
         self._open_arrays: dict[str, np.memmap[Any, Any]] = {}
@@ -114,8 +113,8 @@ class Run:
         elif self.writes:
             took = round(time.monotonic() - self._start, 3)
             self._lines.append({"phase": phase, "step": step, "time": took, **row})
-            if self._on_log is not None:
-                self._on_log(self, step, row)
+            if self.on_log is not None:
+                self.on_log(self, step, row)
 
     def metrics(self, phase: str | None = None) -> list[dict[str, Any]]:
         """The rows logged so far, without their times: no result may depend on the clock."""
@@ -174,7 +173,8 @@ class Run:
 
         drawn: Any = figure
         if isinstance(figure, Result):
-            drawn = figure.plot(figures.single()[1]).get_figure(root=True)
+            with figures.style():
+                drawn = figure.plot(figures.single()[1]).get_figure(root=True)
         about = {"caption": caption, "alt": alt or alt_text(drawn, caption), "key": key}
         with self._folder(file) as folder:
             figures.save(drawn, folder, name)

@@ -109,6 +109,13 @@ def test_an_unexpected_error_is_one_line_that_names_the_log(toy, bioviz) -> None
     assert "ZeroDivisionError: unlucky" in log.read_text()
 
 
+def test_a_run_that_was_asked_to_stop_exits_with_130(toy, bioviz) -> None:
+    done = bioviz("run", "toy/study", "--set", "steps=14")
+    assert done.code == 130
+    assert done.err.splitlines()[-1] == "stopped after step 2"
+    assert done.out == f"run     {only_run()}\n"
+
+
 def test_json_is_the_whole_outcome(toy, bioviz) -> None:
     found = json.loads(bioviz("run", "toy/study", "--json").out)
     assert (found["status"], found["scalars"]) == ("finished", {"residual": 1.0})
@@ -124,10 +131,10 @@ def test_a_missed_claim_is_shown_and_is_code_3_only_when_strict(toy, bioviz) -> 
     assert bioviz(*words, "--strict").code == 3
 
 
-def test_a_finished_run_cannot_be_resumed_but_its_report_can_be_rewritten(toy, bioviz) -> None:
-    bioviz("run", "toy/study")
+def test_a_finished_run_is_shown_again_and_its_report_can_be_rewritten(toy, bioviz) -> None:
+    first = bioviz("run", "toy/study")
     path = only_run()
-    assert bioviz("resume", str(path)).code in (0, 1)
+    assert bioviz("resume", str(path)) == first
     (path / "report.html").unlink()
     done = bioviz("report", str(path))
     assert (done.code, done.out) == (0, f"{path}/report.html\n")
@@ -174,3 +181,32 @@ def test_run_in_a_process_of_its_own_keeps_stdout_for_results(toy, monkeypatch) 
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0
     assert [line.split()[0] for line in done.stdout.splitlines()] == ["run", "claims", "report"]
+
+
+def test_compare_shows_what_differs_in_every_form(toy, bioviz) -> None:
+    for steps in (1, 3):
+        assert bioviz("run", "toy/study", "--set", f"steps={steps}", "--runs", "two").code == 0
+    paths = sorted(map(str, Path("two").iterdir()), key=lambda path: stored_steps(Path(path)))
+    done = bioviz("compare", *paths)
+    assert done.code == 0
+    words = [line.split() for line in done.out.splitlines()]
+    assert [path.rpartition("-")[2] for path in paths] == words[0][:2]
+    assert ["residual", "1", "3", "+2"] in words
+    assert "solver" not in done.out
+    found = json.loads(bioviz("compare", *paths, "--json").out)
+    assert {row["name"] for row in found["rows"]} >= {"steps", "residual"}
+    assert bioviz("compare", *paths, "--csv").out.startswith("kind,name,")
+    assert bioviz("compare", *paths, "--html").out.startswith("<table")
+
+
+def test_comparing_one_run_is_an_error(toy, bioviz) -> None:
+    bioviz("run", "toy/study")
+    done = bioviz("compare", str(only_run()))
+    assert done.code == 1
+    assert "at least two runs" in done.err
+
+
+def stored_steps(path: Path) -> int:
+    steps = json.loads((path / "config.json").read_text())["steps"]
+    assert isinstance(steps, int)
+    return steps

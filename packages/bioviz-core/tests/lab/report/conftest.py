@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -238,7 +239,25 @@ DRAWINGS: dict[str, tuple[Callable[[], object], str, bool]] = {
 }  # fmt: skip
 
 
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run; tests that change it take a copy."""
+    return example_run(tmp_path_factory.mktemp("runs"))
+
+
 @pytest.fixture
-def make_run(tmp_path: Path) -> Callable[..., Path]:
-    """`make_run(status=..., preset=...)` writes an example run and returns its path."""
-    return lambda **options: example_run(tmp_path, **options)
+def run(finished: Path, tmp_path: Path) -> Path:
+    """A copy of the finished run, without metrics, whose curves take a second to draw."""
+    path = Path(shutil.copytree(finished, tmp_path / finished.name))
+    (path / "metrics.jsonl").unlink()
+    return path
+
+
+@pytest.fixture
+def edit() -> Callable[..., None]:
+    """`edit(path, key=value)` changes a JSON file."""
+
+    def change(path: Path, **values: object) -> None:
+        _write(path, json.loads(path.read_text()) | values)
+
+    return change

@@ -12,7 +12,6 @@ from bioviz_core.errors import BiovizError
 from bioviz_core.hooks import hookimpl
 from bioviz_core.lab.claims import MISSED, Verdict, read_verdicts, tally
 from bioviz_core.lab.cli import render
-from bioviz_core.lab.report.build import report
 from bioviz_core.lab.report.verdicts import asked, measured
 from bioviz_core.registry import registry
 
@@ -25,8 +24,8 @@ class Watch:
         self.is_quiet = is_quiet
 
     def start(self, path: Path) -> None:
-        """Tell where the run is, once."""
-        if self.path is None and not self.is_quiet:
+        """Tell where the run is, once; of several processes only the one that writes it."""
+        if self.path is None and not self.is_quiet and path.exists():
             render.out(f"run     {path}")
         self.path = Path(path)
 
@@ -55,8 +54,14 @@ def watching(*, as_json: bool) -> Iterator[Watch]:
 
 def show(path: Path, *, strict: bool, as_json: bool) -> int:
     """Print what the run in `path` found; the exit code of its command."""
-    run, summary = _read(path / "run.json"), _read(path / "summary.json")
-    verdicts, page = read_verdicts(summary.get("claims", ())), report(path)
+    if not path.exists():
+        return 0  # Another process writes this run and tells of it.
+    run, summary, page = (
+        _read(path / "run.json"),
+        _read(path / "summary.json"),
+        path / "report.html",
+    )
+    verdicts = read_verdicts(summary.get("claims", ()))
     if as_json:
         render.as_json({"path": str(path), "status": run["status"], "report": str(page), **summary})
     else:

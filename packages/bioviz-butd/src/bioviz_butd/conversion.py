@@ -340,6 +340,6 @@ def _line(where: str | traceback.StackSummary | None) -> str:
         frames = [line.strip() for line in where.splitlines() if line.strip().startswith("File ")]
     else:
         frames = [f'File "{f.filename}", line {f.lineno}, in {f.name}' for f in where]
-    own = ("/torch/", "/bioviz_butd/convert.py")
+    own = ("/torch/", "/bioviz_butd/conversion.py")
     frames = [frame for frame in frames if not any(part in frame for part in own)]
     return f" ({frames[-1]})" if frames else ""
