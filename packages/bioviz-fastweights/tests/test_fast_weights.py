@@ -37,6 +37,7 @@ def same_bits(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
 # Certificate merge-reset-bits
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_hundred_merges_leave_the_same_bits_where_subtracting_drifts(dtype: torch.dtype) -> None:
     model, fast = written(dtype)

@@ -51,6 +51,7 @@ def test_after_a_reset_the_model_is_as_before_the_exposure(four: ArraySource) ->
     assert torch.equal(model(pictures), before)
 
 
+@pytest.mark.slow
 def test_stopped_and_resumed_it_ends_in_the_same_bytes(four: ArraySource, tmp_path: Path) -> None:
     straight, stopped = (rundir.create(tmp_path, "fastweights/thing", {}) for _ in range(2))
     with Run(straight, seed=0, device="cpu") as run:

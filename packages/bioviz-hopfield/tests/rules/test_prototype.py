@@ -35,6 +35,7 @@ def test_prototypes_of_pixels_recognize_unseen_digits() -> None:
     assert (answers.numpy() == test["labels"]).mean() > 0.8
 
 
+@pytest.mark.slow
 def test_one_pass_in_any_batches_gives_the_class_means() -> None:
     source = digits("train")
     every = source.batch(range(len(source)))

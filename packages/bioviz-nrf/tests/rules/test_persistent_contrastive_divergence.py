@@ -70,6 +70,7 @@ def fitted(run: Run | None = None, stop: int = 0, steps: int = 6) -> Fitted[Any,
     return fit(model, rule, digits("train"), steps=steps, batch_size=16, run=run, after=after)
 
 
+@pytest.mark.slow
 def test_stopped_and_resumed_it_ends_in_the_same_bytes(tmp_path: Path) -> None:
     straight, stopped = (rundir.create(tmp_path, "nrf/thing", {}) for _ in range(2))
     with Run(straight, seed=0, device="cpu") as run:
