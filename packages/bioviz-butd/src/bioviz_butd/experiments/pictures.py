@@ -104,11 +104,11 @@ def _draw_weight_angles(ax: Axes, outcomes: Outcomes) -> None:
         for layer in range(layers):
             shade = figures.RAMP[round(3 * layer / max(1, layers - 1))]
             ax.plot(x, angles[:, layer], color=shade, lw=1.8)
-    for layer, place in enumerate(_apart(angles[-1], 10)):
+    for layer, place in enumerate(_apart(angles[-1], 7.5)):
         figures.label_line(
             ax, x[-1], place, f"{layer + 1}", figures.INK, ha="left"
         )  # fmt: skip
-    figures.mark_line(ax, 90)
+    figures.mark_line(ax, 90, "orthogonal")
     ax.set(xlabel="step", ylabel="angle of W to B (degrees)", ylim=(0, 100))
     figures.title(ax, "Angle of the streams", "b")
 
@@ -202,4 +202,5 @@ def _apart(values: np.ndarray, least: float) -> np.ndarray:
     places = np.array(values, float)
     for below, above in pairwise(order):
         places[above] = max(places[above], places[below] + least)
+    places -= (places - values).mean()
     return places - max(0.0, float(places.max(initial=0)) - 97)
