@@ -89,7 +89,7 @@ def test_problems_of_the_configuration_come_at_once_with_code_2(toy, bioviz) -> 
     assert done.code == 2
     assert "error: 2 problems in the configuration of toy/study" in done.err
     assert "Did you mean solver.tol?" in done.err
-    assert "0 must be at least 1 (from --set)" in done.err
+    assert "0 must be greater than or equal to 1 (from --set)" in done.err
     assert not Path("runs").exists()
 
 

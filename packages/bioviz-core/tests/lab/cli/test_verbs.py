@@ -93,7 +93,6 @@ def test_info_as_json_is_complete(toy, bioviz) -> None:
         "type": "float",
         "default": 1e-5,
         "meaning": "Stop below this.",
-        "allowed": "greater than 0",
         "required": False,
     }
     assert found["claims"][0]["sentence"] == "It settles."
