@@ -56,64 +56,121 @@ def cross_entropy_with(
 
     Labels of the outputs' own shape are probabilities. Options as in `F.cross_entropy`.
     """
-
-    def loss(outputs: Tensor, batch: Batch) -> Tensor:
-        return F.cross_entropy(
-            outputs, batch["labels"], _on(weight, outputs), ignore_index=ignore_index,
-            label_smoothing=label_smoothing, reduction=reduction,
-        )  # fmt: skip
-
-    def errors(outputs: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        labels, scale = batch["labels"], _on(weight, outputs)
-        log_p = torch.log_softmax(outputs, 1)
-        if labels.is_floating_point():
-            toward = _soft(labels, log_p, scale, label_smoothing, reduction)
-        elif label_smoothing:
-            toward = _smoothed(labels, log_p, scale, label_smoothing, reduction, ignore_index)
-        else:
-            return _hard(labels, log_p, scale, reduction, ignore_index)
-        # L = sum(toward * log p), so dL/dy = toward - p sum(toward): the softmax kernel's own sum
-        error = aten._log_softmax_backward_data.default(toward, log_p, 1, log_p.dtype)
-        return _dot(toward, log_p), error
-
-    return ClosedForm("cross-entropy", loss, ("labels",), errors)
+    terms = _CrossEntropy(weight, ignore_index, label_smoothing, reduction)
+    return ClosedForm("cross-entropy", terms.loss, ("labels",), terms.errors)
 
 
 def binary_cross_entropy_with(
     *, pos_weight: Tensor | None = None, reduction: Reduction = "mean"
 ) -> ClosedForm:
     """Binary cross-entropy of logits with `targets` of the outputs' shape, in [0, 1]."""
-
-    def loss(outputs: Tensor, batch: Batch) -> Tensor:
-        return F.binary_cross_entropy_with_logits(
-            outputs, batch["targets"], pos_weight=_on(pos_weight, outputs), reduction=reduction
-        )
-
-    def errors(outputs: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        y, p = batch["targets"].to(outputs.dtype), torch.sigmoid(outputs)
-        if pos_weight is None:
-            error = p - y
-        else:
-            gain = _on(pos_weight, outputs) * y
-            error = (1 - y + gain) * p - gain
-        return loss(outputs, batch), error / outputs.numel() if reduction == "mean" else error
-
-    return ClosedForm("binary-cross-entropy", loss, ("targets",), errors)
+    terms = _BinaryCrossEntropy(pos_weight, reduction)
+    return ClosedForm("binary-cross-entropy", terms.loss, ("targets",), terms.errors)
 
 
 def mean_squared_error_with(*, reduction: Reduction = "mean") -> ClosedForm:
     """Squared difference of `outputs` and `targets` of the same shape."""
+    terms = _MeanSquaredError(reduction)
+    return ClosedForm("mean-squared-error", terms.loss, ("targets",), terms.errors)
 
-    def loss(outputs: Tensor, batch: Batch) -> Tensor:
-        return F.mse_loss(outputs, batch["targets"], reduction=reduction)
 
-    def errors(outputs: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+@dataclass(frozen=True, slots=True)
+class _CrossEntropy:
+    weight: Tensor | None
+    ignore_index: int
+    label_smoothing: float
+    reduction: Reduction
+
+    def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
+        return F.cross_entropy(
+            outputs, batch["labels"], _on(self.weight, outputs), ignore_index=self.ignore_index,
+            label_smoothing=self.label_smoothing, reduction=self.reduction,
+        )  # fmt: skip
+
+    def errors(self, outputs: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        labels, gains = batch["labels"], _on(self.weight, outputs)
+        log_p = torch.log_softmax(outputs, 1)
+        if labels.is_floating_point():
+            toward = self._soft(labels, log_p, gains)
+        elif self.label_smoothing:
+            toward = self._smoothed(labels, log_p, gains)
+        else:
+            return self._hard(labels, log_p, gains)
+        # The loss is linear in log p; the softmax kernel gives dL/dy = toward - p sum(toward).
+        error = aten._log_softmax_backward_data.default(toward, log_p, 1, log_p.dtype)
+        return (toward * log_p).sum(), error
+
+    def _hard(self, labels: Tensor, log_p: Tensor, gains: Tensor | None) -> tuple[Tensor, Tensor]:
+        """By the kernels that autograd uses, and so with its bits."""
+        kind = 1 if self.reduction == "mean" else 2
+        flat, shape = log_p.dim() == 2, log_p.shape
+        forward = aten.nll_loss_forward if flat else aten.nll_loss2d_forward
+        down = aten.nll_loss_backward if flat else aten.nll_loss2d_backward
+        if not flat and log_p.dim() != 4:  # torch folds other numbers of dimensions to four
+            log_p = log_p.reshape(shape[0], shape[1], 1, -1)
+            labels = labels.reshape(shape[0], 1, -1)
+        loss, total = forward.default(log_p, labels, gains, kind, self.ignore_index)
+        one = torch.ones((), dtype=log_p.dtype, device=log_p.device)
+        toward = down.default(one, log_p, labels, gains, kind, self.ignore_index, total)
+        error = aten._log_softmax_backward_data.default(toward, log_p, 1, log_p.dtype)
+        return loss, error.reshape(shape)
+
+    def _smoothed(self, labels: Tensor, log_p: Tensor, gains: Tensor | None) -> Tensor:
+        """dL/dlog p: `-(1 - s) w_y` at the label, `-s/C w_c` everywhere, zero where ignored."""
+        classes, smoothing = log_p.shape[1], self.label_smoothing
+        counts = (labels != self.ignore_index).unsqueeze(1)
+        safe = labels.where(labels != self.ignore_index, 0).unsqueeze(1)
+        if gains is None:
+            gains = torch.ones(classes, dtype=log_p.dtype, device=log_p.device)
+        own = gains[safe] * counts
+        toward = -(_by_class(gains, log_p) * (smoothing / classes) * counts).expand_as(log_p)
+        toward = toward.contiguous().scatter_add_(1, safe, -(1 - smoothing) * own)
+        return toward / own.sum() if self.reduction == "mean" else toward
+
+    def _soft(self, targets: Tensor, log_p: Tensor, gains: Tensor | None) -> Tensor:
+        """dL/dlog p with probabilities as labels; the mean is over places, not classes."""
+        classes, smoothing = log_p.shape[1], self.label_smoothing
+        targets = targets.to(log_p.dtype) * (1 - smoothing) + smoothing / classes
+        if gains is not None:
+            targets = targets * _by_class(gains, log_p)
+        return -targets / (log_p.numel() // classes) if self.reduction == "mean" else -targets
+
+
+@dataclass(frozen=True, slots=True)
+class _BinaryCrossEntropy:
+    pos_weight: Tensor | None
+    reduction: Reduction
+
+    def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
+        return F.binary_cross_entropy_with_logits(
+            outputs, batch["targets"], pos_weight=_on(self.pos_weight, outputs),
+            reduction=self.reduction,
+        )  # fmt: skip
+
+    def errors(self, outputs: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        y, p = batch["targets"].to(outputs.dtype), torch.sigmoid(outputs)
+        if self.pos_weight is None:
+            error = p - y
+        else:
+            gain = self.pos_weight.to(outputs) * y
+            error = (1 - y + gain) * p - gain
+        loss = self.loss(outputs, batch)
+        return loss, error / outputs.numel() if self.reduction == "mean" else error
+
+
+@dataclass(frozen=True, slots=True)
+class _MeanSquaredError:
+    reduction: Reduction
+
+    def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
+        return F.mse_loss(outputs, batch["targets"], reduction=self.reduction)
+
+    def errors(self, outputs: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         one = torch.ones((), dtype=outputs.dtype, device=outputs.device)
-        kind = 1 if reduction == "mean" else 2
+        kind = 1 if self.reduction == "mean" else 2
         target = batch["targets"].to(outputs.dtype)
-        return loss(outputs, batch), aten.mse_loss_backward.default(one, outputs, target, kind)
-
-    return ClosedForm("mean-squared-error", loss, ("targets",), errors)
+        error = aten.mse_loss_backward.default(one, outputs, target, kind)
+        return self.loss(outputs, batch), error
 
 
 cross_entropy = cross_entropy_with()
@@ -132,52 +189,8 @@ def objective_of(objective: str | Objective | None) -> Objective | None:
     return OBJECTIVES[objective]
 
 
-def _hard(
-    labels: Tensor, log_p: Tensor, scale: Tensor | None, reduction: Reduction, ignore_index: int
-) -> tuple[Tensor, Tensor]:
-    kind = 1 if reduction == "mean" else 2
-    flat = log_p.dim() == 2
-    forward = aten.nll_loss_forward if flat else aten.nll_loss2d_forward
-    down = aten.nll_loss_backward if flat else aten.nll_loss2d_backward
-    shape = log_p.shape
-    if log_p.dim() > 4 or log_p.dim() == 3:  # torch folds other numbers of dimensions to four
-        log_p = log_p.reshape(shape[0], shape[1], 1, -1)
-        labels = labels.reshape(shape[0], 1, -1)
-    loss, total = forward.default(log_p, labels, scale, kind, ignore_index)
-    one = torch.ones((), dtype=log_p.dtype, device=log_p.device)
-    toward = down.default(one, log_p, labels, scale, kind, ignore_index, total)
-    error = aten._log_softmax_backward_data.default(toward, log_p, 1, log_p.dtype)
-    return loss, error.reshape(shape)
-
-
-def _smoothed(
-    labels: Tensor, log_p: Tensor, scale: Tensor | None, smoothing: float, reduction: Reduction,
-    ignore_index: int,
-) -> Tensor:  # fmt: skip
-    """dL/dlog p: `-(1 - s) w_y` at the label and `-s/C w_c` everywhere, zero where ignored."""
-    classes = log_p.shape[1]
-    counts = (labels != ignore_index).unsqueeze(1)
-    safe = labels.where(labels != ignore_index, 0).unsqueeze(1)
-    gains = torch.ones(classes, dtype=log_p.dtype, device=log_p.device) if scale is None else scale
-    own = gains[safe] * counts
-    spread = gains.view(-1, *[1] * (log_p.dim() - 2)) * (smoothing / classes) * counts
-    toward = -spread.expand_as(log_p).contiguous()
-    toward.scatter_add_(1, safe, -(1 - smoothing) * own)
-    return toward / own.sum() if reduction == "mean" else toward
-
-
-def _soft(
-    targets: Tensor, log_p: Tensor, scale: Tensor | None, smoothing: float, reduction: Reduction
-) -> Tensor:
-    """dL/dlog p with probabilities as labels; the mean is over places, not classes."""
-    targets = targets.to(log_p.dtype) * (1 - smoothing) + smoothing / log_p.shape[1]
-    if scale is not None:
-        targets = targets * scale.view(-1, *[1] * (log_p.dim() - 2))
-    return -targets / (log_p.numel() // log_p.shape[1]) if reduction == "mean" else -targets
-
-
-def _dot(toward: Tensor, log_p: Tensor) -> Tensor:
-    return (toward * log_p).sum()
+def _by_class(gains: Tensor, like: Tensor) -> Tensor:
+    return gains.view(-1, *[1] * (like.dim() - 2))
 
 
 def _on(constant: Tensor | None, like: Tensor) -> Tensor | None:

@@ -10,6 +10,7 @@ from bioviz_core.errors import RunStateError
 from bioviz_core.interfaces import Claim
 from bioviz_core.lab.claims import judge
 from bioviz_core.lab.compare import Value, compare
+from bioviz_core.lab.record import RunRecord
 
 
 @pytest.fixture
@@ -93,6 +94,11 @@ def test_a_run_without_results_is_refused(make):
         compare([one, two])
     with pytest.raises(RunStateError, match="at least two"):
         compare([one])
+
+
+def test_records_compare_as_their_paths_do(make):
+    runs = [make("a"), make("b", tol=1.0)]
+    assert compare([RunRecord(path) for path in runs]) == compare(runs)
 
 
 def test_csv_has_full_numbers_and_html_is_escaped(make):

@@ -65,6 +65,7 @@ def straight(tmp_path: Path) -> dict[str, Any]:
     return content(execute.run("toy/toy", folder=tmp_path / "straight").path)
 
 
+@pytest.mark.slow
 def test_a_run_leaves_everything_and_is_read_back(tmp_path: Path) -> None:
     record = execute.run("toy/toy", seed=3, folder=tmp_path, rate=0.1)
     assert isinstance(record, RunRecord)
@@ -89,6 +90,7 @@ def test_a_run_leaves_everything_and_is_read_back(tmp_path: Path) -> None:
     assert not record.path.joinpath(".lock").read_text()
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(tmp_path: Path) -> None:
     one, two, other = (
         content(execute.run("toy/toy", seed=seed, folder=tmp_path, trouble="plain:0").path)
@@ -98,12 +100,14 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(tmp_path: Pa
     assert one["metrics"] != other["metrics"]
 
 
+@pytest.mark.slow
 def test_a_run_can_be_repeated_from_its_own_config(tmp_path: Path) -> None:
     first = execute.run("toy/toy", folder=tmp_path, sets=["steps=3", "trouble='plain:0'"])
     again = execute.run("toy/toy", config=first.path / "config.json", folder=tmp_path)
     assert content(first.path) == content(again.path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["TERM", "INT"])
 def test_a_signal_stops_after_a_checkpoint_and_resume_ends_in_the_same_bytes(
     tmp_path: Path, straight: dict[str, Any], kind: str, capfd: pytest.CaptureFixture[str]
@@ -149,7 +153,9 @@ def test_an_unexpected_error_is_in_the_log_and_the_report_is_built(tmp_path: Pat
     assert "Traceback" in log
     assert "ZeroDivisionError: the toy broke" in log
     assert rundir.status(path) == "failed"
-    assert "failed" in (path / "report.html").read_text()
+    report = (path / "report.html").read_text()
+    assert "This run ended with an error" in report
+    assert "the toy broke" in report
     assert not (path / "summary.json").exists()
     assert [f.name for f in path.rglob("step-*")] == ["step-00000007.safetensors"]
 
@@ -198,6 +204,7 @@ def test_seeds_may_come_as_an_array(
     assert record.summary["scalars"] == {"error": [0.0, 1.0, 2.0], "finite": [0.0, 0.0]}
 
 
+@pytest.mark.slow
 def test_observers_see_a_run_and_cannot_stop_it(tmp_path: Path, toy: Any) -> None:
     for broken in (False, True):
         with isolated_registry() as registry:
@@ -241,6 +248,7 @@ def test_changed_versions_are_noted_on_resume(tmp_path: Path) -> None:
     assert f"numpy was 1.0 and is now {np.__version__}" in (path / "log.txt").read_text()
 
 
+@pytest.mark.slow
 def test_two_writers_are_refused(tmp_path: Path) -> None:
     process = start(tmp_path, "pause=0.2")
     try:
@@ -271,21 +279,23 @@ def wait_for(call: Any) -> Any:
 def test_killed_at_random_moments_a_run_resumes_to_the_same_bytes(
     tmp_path: Path, straight: dict[str, Any]
 ) -> None:
-    moments = random.Random(1)
-    process = start(tmp_path / "killed", "pause=0.02")
+    # Together the kills come within two of the three seconds that the steps take.
+    moments, changed = random.Random(1), 0
+    process = start(tmp_path / "killed", "pause=0.075")
     path = wait_for(lambda: only(tmp_path / "killed"))
-    kills = 0
-    for kind in ("early", "any", "any"):
-        if kind == "any":
-            wait_for(lambda: (path / "metrics.jsonl").stat().st_size)
+    metrics = path / "metrics.jsonl"
+    for number in range(4):
+        if number:  # the first kill may come before the first step
+            wait_for(lambda: metrics.stat().st_size and metrics.stat().st_mtime_ns > changed)  # noqa: B023
         time.sleep(moments.uniform(0, 0.5))
         process.kill()
         process.communicate()
-        kills += process.returncode == -signal.SIGKILL
-        assert open_run(path).status in ("created", "crashed", "finished")
+        assert process.returncode == -signal.SIGKILL
+        assert open_run(path).status in ("created", "crashed")
+        changed = metrics.stat().st_mtime_ns if metrics.exists() else 0
         process = start(path)
-    assert process.communicate()[1] is not None
-    assert (process.returncode, kills) == (0, 3)
+    process.communicate()
+    assert process.returncode == 0
     assert open_run(path).status == "finished"
     assert without_config(content(path)) == without_config(straight)
 
@@ -307,3 +317,18 @@ def test_a_kill_in_the_middle_of_a_write_is_survived(
     config.write_text(config.read_text().replace("KILL:9", ""))
     execute.resume(path)
     assert content(path) == straight
+
+
+@pytest.mark.slow
+def test_a_disk_that_fills_up_is_said_and_resumed_from(
+    tmp_path: Path, straight: dict[str, Any]
+) -> None:
+    # Files may have 4 KiB: the metrics outgrow them in the second phase.
+    command = f"ulimit -f 4; exec '{sys.executable}' '{TOY}' '{tmp_path / 'full'}'"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "no room on the disk to write" in done.stderr
+    path = only(tmp_path / "full")
+    assert rundir.status(path) == "failed"
+    assert list(path.glob("checkpoints/second/step-*"))
+    assert content(execute.resume(path).path) == straight

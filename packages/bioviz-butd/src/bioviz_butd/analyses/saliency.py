@@ -64,13 +64,14 @@ class Saliency:
         seen = peaks > 0
         notes = () if seen.all() else (f"{int((~seen).sum())} samples received no signal",)
         maps[seen] /= peaks[seen, None, None]
-        shares = maps[seen].reshape(int(seen.sum()), -1)
+        pixels = maps.shape[1] * maps.shape[2]
+        shares = maps[seen].reshape(int(seen.sum()), pixels)
         shares = shares / shares.sum(1, keepdims=True)
         half = (np.cumsum(np.sort(shares, 1)[:, ::-1], 1) < 0.5).sum(1) + 1
         light = images[seen].mean(1)
-        figure = (light > light.mean((1, 2), keepdims=True)).reshape(len(shares), -1)
+        figure = (light > light.mean((1, 2), keepdims=True)).reshape(len(shares), pixels)
         scalars = {
-            "concentration": _mean(half / maps[0].size if len(maps) else half),
+            "concentration": _mean(half / pixels),
             "on_figure": _mean((shares * figure).sum(1)),
         }
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from bioviz_core.lab import claims
 from bioviz_core.lab.report.directory import Directory
 from bioviz_core.lab.report.formats import ABSENT, flat, number, plus_minus
 from bioviz_core.lab.report.provenance import commit_of
+
+if TYPE_CHECKING:
+    from bioviz_core.lab.record import RunRecord
 
 _RESERVED = ("experiment", "preset")
 _SEED = "seed"
@@ -98,7 +101,7 @@ class Comparison:
         return table
 
 
-def compare(paths: Sequence[str | Path], *, force: bool = False) -> Comparison:
+def compare(paths: Sequence[str | Path | RunRecord], *, force: bool = False) -> Comparison:
     """Compare finished runs; those that differ in nothing but their seed form one group.
 
     Shows only the settings and final numbers that differ, with the difference of the last group
@@ -107,7 +110,7 @@ def compare(paths: Sequence[str | Path], *, force: bool = False) -> Comparison:
     """
     if len(paths) < 2:
         raise RunStateError(f"comparing needs at least two runs, got {len(paths)}")
-    runs = [Directory(Path(path)) for path in paths]
+    runs = [Directory(Path(p) if isinstance(p, str | Path) else p.path) for p in paths]
     for run in runs:
         if run.problems or "scalars" not in run.summary:
             why = "; ".join(run.problems) or f"status {run.run.get('status')}"

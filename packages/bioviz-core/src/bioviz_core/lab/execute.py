@@ -81,7 +81,7 @@ def resume(path: str | Path) -> RunRecord:
         return RunRecord(path)
     ref = registry().ref(manifest["experiment"], kind="experiment")
     resolved = _resolve(ref, manifest["seed"], None, file=path / "config.json")
-    return _go(path, manifest, ref, resolved)
+    return _go(path, manifest, ref, resolved, is_resumed=True)
 
 
 def _resolve(ref: Ref, seed: int, preset: str | None, **sources: Any) -> Config:
@@ -108,7 +108,14 @@ def is_writer() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def _go(path: Path, manifest: Mapping[str, Any], ref: Ref, config: Config) -> RunRecord:
+def _go(
+    path: Path,
+    manifest: Mapping[str, Any],
+    ref: Ref,
+    config: Config,
+    *,
+    is_resumed: bool = False,
+) -> RunRecord:
     keys = ("seed", "preset", "device", "precision", "threads")
     settings = {key: manifest[key] for key in keys}
     with ExitStack() as stack:
@@ -117,7 +124,8 @@ def _go(path: Path, manifest: Mapping[str, Any], ref: Ref, config: Config) -> Ru
             rundir.update_manifest(path, status="running", pid=os.getpid(), finished=None)
             (path / "summary.json").unlink(missing_ok=True)
         run = stack.enter_context(Run(path, writes=is_writer(), **settings))
-        _note_changes(run, ref)
+        if is_resumed:
+            _note_changes(run, ref)
         if observers := _observers("bioviz_run_logged"):
             run.on_log = lambda run, step, row: _tell(observers, run=run, step=step, row=row)
         try:

@@ -173,7 +173,8 @@ class Run:
 
         drawn: Any = figure
         if isinstance(figure, Result):
-            drawn = figure.plot(figures.single()[1]).get_figure(root=True)
+            with figures.style():
+                drawn = figure.plot(figures.single()[1]).get_figure(root=True)
         about = {"caption": caption, "alt": alt or alt_text(drawn, caption), "key": key}
         with self._folder(file) as folder:
             figures.save(drawn, folder, name)

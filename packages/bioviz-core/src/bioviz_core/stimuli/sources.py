@@ -26,13 +26,21 @@ class ArraySource:
     labels where not all occur.
     """
 
-    def __init__(self, *, classes: int | None = None, **arrays: ArrayLike) -> None:
+    def __init__(
+        self,
+        *,
+        classes: int | None = None,
+        units: Mapping[str, str] | None = None,
+        **arrays: ArrayLike,
+    ) -> None:
         self._arrays = {key: np.asarray(array) for key, array in arrays.items()}
         lengths = {key: len(array) for key, array in self._arrays.items()}
         if len(set(lengths.values())) != 1:
             raise DataError(f"arrays of one source must have one length, got {lengths}")
         self._length = next(iter(lengths.values()))
         fields = {key: _field(key, array, classes) for key, array in self._arrays.items()}
+        for key, unit in (units or {}).items():
+            fields[key] = fields[key]._replace(unit=unit)
         self.fields: Mapping[str, Field] = {**fields, "index": INDEX}
 
     def __len__(self) -> int:

@@ -134,6 +134,13 @@ def test_a_torn_directory_still_has_a_report_that_names_the_torn_files(run):
     assert len(re.findall(r'id="figure-', text)) == 5
 
 
+def test_claims_of_another_format_are_named_not_shown(run, edit):
+    edit(run / "summary.json", claims=[{"id": "old", "verdict": "holds"}])
+    text = page(run)
+    assert "summary.json has claims of another format" in text
+    assert "<h2>Claims" not in text
+
+
 def test_a_run_of_one_file_has_a_report(tmp_path):
     (tmp_path / "run.json").write_text(json.dumps({"experiment": "a/b", "status": "created"}))
     assert headings(page(tmp_path))[0] == "a/b"

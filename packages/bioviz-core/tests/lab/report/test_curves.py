@@ -27,6 +27,11 @@ def test_metrics_of_one_quantity_share_a_panel_and_no_more_than_six_are_drawn(tm
     assert left == ["m5", "m6"]
 
 
+def test_a_metric_alone_in_its_panel_keeps_its_whole_name(tmp_path):
+    [panel], _ = draw_curves(rows("fit", grad_norm=[0.5, 0.5]), tmp_path)
+    assert panel.caption == "Grad_norm stays at 0.5.\n"
+
+
 def test_gaps_single_points_and_ranges_over_thirty_are_drawn(tmp_path):
     nan = float("nan")
     data = [*rows("a", loss=[1.0, nan, 1e-3]), *rows("b", loss=[nan, nan]), *rows("c", once=[1.0])]
