@@ -28,7 +28,7 @@ def test_a_well_machine_has_no_problem(toy, monkeypatch, tmp_path) -> None:
     checks = look(toy, monkeypatch, tmp_path / "runs" / "deep")
     assert not [check for check in checks.values() if check.is_problem]
     assert {"python", "core", "plugin API", "disk", "write", "locks"} <= checks.keys()
-    assert checks["bioviz-toy"].detail == f"numpy {np.__version__}"
+    assert checks["bioviz-toy"].detail == f"numpy {np.__version__} (cpu)"
     assert not (tmp_path / "runs").exists()
 
 

@@ -5,7 +5,7 @@
         '''Stop when the residual norm is below this.'''
 
 The string under a field is its help text. Later layers win: field defaults, preset, config file,
-`--set`, arguments. Nothing but `ConfigError` leaves `read` and `resolve`.
+`--set`, arguments. `ConfigError` has all problems.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import json
 import re
 import reprlib
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
@@ -24,7 +24,7 @@ from typing import Any, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError, model_validator
 
 from bioviz_core.errors import ConfigError, Problem
-from bioviz_core.lab.options import Option, alternatives, changed, options, table_of
+from bioviz_core.lab.options import Option, changed, options, table_of
 
 __all__ = ["Config", "Field", "ModelInput", "Option", "changed", "options", "read", "resolve"]
 
@@ -43,17 +43,6 @@ class Config(BaseModel):
         allow_inf_nan=False,
         protected_namespaces=(),
     )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _truth_is_no_number(cls, data: Any) -> Any:
-        """`lr = true` is a slip, although Python, and so pydantic, takes it for 1."""
-        if not isinstance(data, Mapping):
-            return data
-        kinds = {name: {*alternatives(i.annotation)} for name, i in cls.model_fields.items()}
-        numbers = [k for k in kinds if kinds[k] & {int, float} and not kinds[k] & {bool, str}]
-        slips = {name: str(data[name]) for name in numbers if isinstance(data.get(name), bool)}
-        return {**data, **slips}
 
 
 class ModelInput(RootModel[Path]):
@@ -74,8 +63,8 @@ class ModelInput(RootModel[Path]):
         """The file that holds the model."""
         found = [self.root] if self.root.is_file() else [*self.root.glob("models/*.safetensors")]
         if len(found) != 1:
-            names = f": name one of {_words(sorted(found))}" if found else ""
-            raise ValueError(f"{self} must be a model file or a run with one model{names}")
+            names = ", ".join(map(str, sorted(found))) or "none"
+            raise ValueError(f"{self} must be a model file or a run with one model, not {names}")
         return found[0]
 
     @property
@@ -138,43 +127,39 @@ def resolve(
     In a preset, a file and arguments, a key at the top may be a dotted path.
     """
     layers = _Layers()
-    of = f"the configuration of {name}"
-    try:
-        for field, info in config_class.model_fields.items():
-            # A layer over one key of a table must keep what the table's default sets beside it.
-            if table_of(info) and not info.is_required():
-                layers.merge({field: info.get_default(call_default_factory=True)}, "the defaults")
-        preset = {} if preset_name is None else presets.get(preset_name)
-        if preset is None:
-            close = get_close_matches(str(preset_name), presets, n=1)
-            why = f"{preset_name!r} must be one of {_words(presets)}"
-            layers.problems.append(Problem("preset", why, None, tuple(close)))
-        layers.merge(preset or {}, f"preset {preset_name}")
-        if isinstance(file, Mapping):
-            layers.merge_file(file, "config", name)
-        elif file is not None:
-            layers.merge_file(read(file), Path(file).name, name)
-        for text in sets:
-            layers.override(text)
-        layers.merge(options or {}, "arguments")
-        for taken in filter(config_class.model_fields.__contains__, RESERVED):
+    for field, info in config_class.model_fields.items():
+        if field in RESERVED:
             why = f"is a reserved name: rename this field of {config_class.__name__}"
-            layers.problems.append(Problem(taken, why))
-        return _validated(config_class, layers, of=of)
-    except ConfigError:
-        raise
-    except Exception as error:  # A validator or a default factory of a plugin may raise anything.
-        why = f"{config_class.__name__} raised {type(error).__name__}: {error}"
-        raise ConfigError([*layers.problems, Problem("configuration", why)], of=of) from error
+            layers.problems.append(Problem(field, why))
+        # A layer over one key of a table must keep what the table's default sets beside it.
+        if table_of(info) and not info.is_required():
+            layers.merge({field: info.get_default(call_default_factory=True)}, "the defaults")
+    preset = {} if preset_name is None else presets.get(preset_name)
+    if preset is None:
+        close = get_close_matches(str(preset_name), presets, n=1)
+        why = f"{preset_name!r} must be one of {', '.join(presets)}"
+        layers.problems.append(Problem("preset", why, None, tuple(close)))
+    layers.merge(preset or {}, f"preset {preset_name}")
+    if file is not None:
+        data = file if isinstance(file, Mapping) else read(file)
+        source = "config" if isinstance(file, Mapping) else Path(file).name
+        if (meant := data.get("experiment", name)) != name:
+            why = f"{meant!r} must be {name!r}, which is to be run"
+            layers.problems.append(Problem("experiment", why, source))
+        header = Header.model_fields
+        layers.merge({key: data[key] for key in data if key not in header}, source)
+    for text in sets:
+        layers.override(text)
+    layers.merge(options or {}, "arguments")
+    return _validated(config_class, layers, of=f"the configuration of {name}")
 
 
 class _Layers:
-    """The merged data, who set what, the text of each `--set`, and what went wrong."""
+    """The merged data, who set what, and what went wrong."""
 
     def __init__(self) -> None:
         self.data: dict[str, Any] = {}
         self.sources: list[tuple[Parts, str]] = []
-        self.texts: dict[Parts, str] = {}
         self.problems: list[Problem] = []
 
     def merge(self, layer: Mapping[Any, Any], source: str, above: Parts = ()) -> None:
@@ -187,18 +172,10 @@ class _Layers:
             else:
                 self.put(parts, value, source)
 
-    def merge_file(self, data: Mapping[str, Any], source: str, name: str) -> None:
-        if (meant := data.get("experiment", name)) != name:
-            why = f"{meant!r} must be {name!r}, which is to be run"
-            self.problems.append(Problem("experiment", why, source))
-        self.merge({key: data[key] for key in data.keys() - Header.model_fields}, source)
-
     def override(self, text: str) -> None:
         path, equals, value = (part.strip() for part in text.partition("="))
-        parts = tuple(path.split("."))
-        if equals and all(parts):
+        if equals and all(path.split(".")):
             self.merge({path: _toml_value(value)}, "--set")
-            self.texts[parts] = value
         else:
             why = f"{text!r} must have the form path.to.option=value"
             self.problems.append(Problem("--set", why))
@@ -212,7 +189,6 @@ class _Layers:
         if value != {} or not isinstance(table.get(parts[-1]), dict):
             table[parts[-1]] = value
             self.sources.append((parts, source))
-            self.texts.pop(parts, None)
 
     def source(self, path: Parts) -> str | None:
         """Who last set this path, the table around it, or something inside it."""
@@ -245,40 +221,17 @@ def _toml_value(text: str) -> Any:
 
 
 def _validated(config_class: type[C], layers: _Layers, *, of: str) -> C:
-    config, errors = _attempt(config_class, layers)
-    if again := errors.keys() & layers.texts.keys():
-        # `--set name=3` reads as a number, but the field may want the text.
-        for parts in again:
-            layers.put(parts, layers.texts[parts], "--set")
-        config, left = _attempt(config_class, layers)
-        errors = {path: errors[path] for path in errors if path in left}
-    found = [_problem(config_class, path, errors[path], layers) for path in errors]
-    if config is None or layers.problems:
-        raise ConfigError([*layers.problems, *found], of=of)
-    return config
-
-
-def _attempt(config_class: type[C], layers: _Layers) -> tuple[C | None, dict[Parts, list[Any]]]:
-    """The configuration, or what is wrong with it by path."""
-    by_path: dict[Parts, list[Any]] = {}
+    found = layers.problems
     try:
-        return config_class.model_validate(layers.data), by_path
+        config = config_class.model_validate(layers.data)
     except ValidationError as refused:
+        by_path: dict[Parts, list[Any]] = {}
         for error in refused.errors():
             by_path.setdefault(layers.path(error), []).append(error)
-    return None, by_path
-
-
-_WORDS = {
-    "bool": "true or false",
-    "dict": "a table",
-    "float": "a number",
-    "int": "an integer",
-    "list": "a list",
-    "model": "a table",
-    "string": "a string",
-    "tuple": "a list",
-}
+        found += [_problem(config_class, path, errors, layers) for path, errors in by_path.items()]
+    if found:
+        raise ConfigError(found, of=of)
+    return config
 
 
 def _problem(
@@ -287,14 +240,11 @@ def _problem(
     """What pydantic refuses at one path, by all branches of a union there."""
     # A key that one branch forbids may be wrong in another branch for a better reason.
     errors = [e for e in errors if e["type"] != "extra_forbidden"] or errors
-    kind, value = errors[0]["type"], errors[0]["input"]
-    close: Sequence[str] = ()
-    if kind == "missing":
-        message = "required, and nothing gives it"
-    elif kind == "extra_forbidden":
+    if errors[0]["type"] == "extra_forbidden":
         message, close = "unknown key", _close_paths(config_class, path)
     else:
-        message = " or ".join(dict.fromkeys(map(_rule, errors)))
+        message = " or ".join(dict.fromkeys(_rule(error["msg"]) for error in errors))
+        value = errors[0]["input"]
         close = get_close_matches(str(value), re.findall(r"'(.*?)'", message), n=1)
         if message.startswith("must"):
             message = f"{reprlib.repr(value)} {message}"
@@ -302,13 +252,11 @@ def _problem(
     return Problem(where, message, layers.source(path), tuple(close))
 
 
-def _rule(error: Any) -> str:
-    """What the value must be, in pydantic's own words but for the commonest types."""
-    word, _, rest = error["type"].partition("_")
-    if word in _WORDS and rest.startswith(("type", "parsing", "from")):
-        return f"must be {_WORDS[word]}"
-    message = re.sub(r"^(Value|Assertion) error, ", "", error["msg"])
-    return re.sub(r"^(Input|Value) should be ", "must be ", message)
+def _rule(message: str) -> str:
+    """Pydantic's message without its opening, and without what it says of parsing."""
+    if rule := re.match(r"Input should be (.*?)(, (unable|got) .*)?$", message):
+        return f"must be {rule[1]}"
+    return re.sub(r"^(Value|Assertion) error, ", "", message)
 
 
 def _close_paths(config_class: type[BaseModel], path: Parts) -> Sequence[str]:
@@ -317,7 +265,3 @@ def _close_paths(config_class: type[BaseModel], path: Parts) -> Sequence[str]:
     known = dict.fromkeys(".".join(p[:end]) for p in leaves for end in range(1, len(p) + 1))
     same_name = [one for one in known if one.rpartition(".")[2] == path[-1]]
     return same_name[:2] or get_close_matches(".".join(path), known, n=1)
-
-
-def _words(names: Iterable[object]) -> str:
-    return ", ".join(map(str, names)) or "(there are none)"

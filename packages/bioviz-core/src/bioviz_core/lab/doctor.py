@@ -8,17 +8,15 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module, metadata
 from pathlib import Path
 from tempfile import NamedTemporaryFile, TemporaryFile
-from typing import Any, Literal, TypeVar
 
 import bioviz_core
 from bioviz_core.errors import MissingDependencyError
 from bioviz_core.hooks import PLUGIN_API
-from bioviz_core.registry import Plugin, registry
-
-T = TypeVar("T")
+from bioviz_core.registry import Plugin, Status, registry
 
 LEAST_FREE = 1e9
 """Bytes of free disk below which a run may not be able to write its checkpoints."""
@@ -31,7 +29,7 @@ class Check:
     The check of a plugin has its `distribution`, that of the machine none.
     """
 
-    status: Literal["ok", "blocked", "broken", "shadowed"]
+    status: Status
     name: str
     detail: str = ""
     distribution: str = ""
@@ -50,28 +48,30 @@ def doctor(folder: str | Path = "runs") -> list[Check]:
     """
     path = Path(folder).absolute()
     place = next(there for there in (path, *path.parents) if there.exists())
-    python = ".".join(map(str, sys.version_info[:2]))
     checks = [
-        Check("ok", "python", python),
-        Check("ok", "core", bioviz_core.__version__),
-        Check("ok", "plugin API", str(PLUGIN_API)),
-        *(_checked(look.__name__[1:], look, place) for look in (_disk, _write, _locks)),
+        _look("python", lambda: ".".join(map(str, sys.version_info[:2]))),
+        _look("core", lambda: bioviz_core.__version__),
+        _look("plugin API", lambda: str(PLUGIN_API)),
+        _look("disk", lambda: _disk(place)),
+        _look("write", lambda: _write(place)),
+        _look("locks", lambda: _locks(place)),
     ]
-    states: dict[str, Check] = {}
+    frameworks: dict[str, Check] = {}
     for plugin in registry().plugins():
-        used = _frameworks(plugin)
+        refs = registry().list() if plugin.status == "ok" else ()
+        used = sorted({r.framework for r in refs if r.plugin == plugin.name and r.framework})
         for name in used:
-            states[name] = states.get(name) or _checked(name, _framework, name)
-        checks.append(_plugin(plugin, [states[name] for name in used]))
+            frameworks[name] = frameworks.get(name) or _look(name, partial(_framework, name))
+        checks.append(_plugin(plugin, [frameworks[name] for name in used]))
     return checks
 
 
-def _checked(name: str, look: Callable[[T], str], at: T) -> Check:
+def _look(name: str, look: Callable[[], str]) -> Check:
     try:
-        return Check("ok", name, look(at))
+        return Check("ok", name, look())
     except Exception as error:
-        said = f"{type(error).__name__}: {error}".splitlines()[0]
-        return Check("broken", name, said, traceback=_trace(error))
+        why = f"{type(error).__name__}: {error}".splitlines()[0]
+        return Check("broken", name, why, traceback=_trace(error))
 
 
 def _disk(place: Path) -> str:
@@ -114,29 +114,25 @@ def _framework(name: str) -> str:
     home = import_module("jax.numpy") if name == "jax" else framework
     if not (numpy.from_dlpack(home.from_dlpack(sent)) == sent).all():
         raise ValueError(f"an array does not survive the way from NumPy to {name} and back")
-    if name == "numpy":
-        return f"{name} {version}"
+    kinds = ["cpu"]
     if name == "jax":
         kinds = [device.platform for device in framework.devices()]
-    else:
-        kinds = ["cpu"] + ["cuda"] * framework.cuda.device_count()
-    named = [f"{kinds.count(k)} {k}" if kinds.count(k) > 1 else k for k in dict.fromkeys(kinds)]
-    return f"{name} {version} ({', '.join(named)})"
+    elif name == "torch":
+        kinds += ["cuda"] * framework.cuda.device_count()
+    return f"{name} {version} ({', '.join(kinds)})"
 
 
 def _plugin(plugin: Plugin, frameworks: Sequence[Check]) -> Check:
-    def check(status: Any, detail: str, trace: str = "") -> Check:
-        return Check(status, plugin.name, detail, plugin.distribution, trace)
-
-    if plugin.status != "ok":
-        is_broken = plugin.status == "broken" and plugin.error is not None
-        return check(plugin.status, plugin.reason, _trace(plugin.error) if is_broken else "")
-    if failed := [one for one in frameworks if one.is_problem]:
-        why = "; ".join(one.detail for one in failed)
-        remedy = f"{why}: pip install {plugin.distribution.split()[0]}"
-        return check("broken", remedy, "\n".join(one.traceback for one in failed))
-    return check("ok", ", ".join(one.detail for one in frameworks))
+    status, detail, traces = plugin.status, plugin.reason, [check.traceback for check in frameworks]
+    if status == "broken":
+        traces = [_trace(plugin.error)]
+    elif failed := [check.detail for check in frameworks if check.is_problem]:
+        status = "broken"
+        detail = f"{'; '.join(failed)}: pip install {plugin.distribution.split()[0]}"
+    elif frameworks:
+        detail = ", ".join(check.detail for check in frameworks)
+    return Check(status, plugin.name, detail, plugin.distribution, "\n".join(filter(None, traces)))
 
 
 def _trace(error: BaseException | None) -> str:
-    return "".join(traceback.format_exception(error)).rstrip()
+    return "".join(traceback.format_exception(error)).rstrip() if error else ""

@@ -61,14 +61,12 @@ def info(name: str, kind: str | None = None) -> Info:
 
 def _arguments(signature: inspect.Signature) -> list[Option]:
     found = []
-    for name, parameter in signature.parameters.items():
-        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            continue
-        told, default = parameter.annotation, parameter.default
-        kind = "" if told is parameter.empty else type_name(told)
-        required = default is parameter.empty
-        value = None if required else plain(default)
-        found.append(Option(name, kind, value, required=required))
+    for name, about in signature.parameters.items():
+        if about.kind not in (about.VAR_POSITIONAL, about.VAR_KEYWORD):
+            kind = "" if about.annotation is about.empty else type_name(about.annotation)
+            is_required = about.default is about.empty
+            default = None if is_required else plain(about.default)
+            found.append(Option(name, kind, default, required=is_required))
     return found
 
 

@@ -58,18 +58,14 @@ def changed(
     return found
 
 
-def alternatives(annotation: Any) -> tuple[Any, ...]:
-    """The members of a union; anything else is its own only one."""
-    is_union = get_origin(annotation) in (Union, UnionType)
-    return get_args(annotation) if is_union else (annotation,)
-
-
 def table_of(info: FieldInfo) -> type[BaseModel] | None:
     """The configuration class of a field that is a table, or a table or absent."""
-    kinds = [kind for kind in alternatives(info.annotation) if kind is not NoneType]
-    if len(kinds) != 1 or not isinstance(kinds[0], type):
-        return None
-    return kinds[0] if {BaseModel, RootModel} & {*kinds[0].__mro__} == {BaseModel} else None
+    is_union = get_origin(info.annotation) in (Union, UnionType)
+    kinds = {*(get_args(info.annotation) if is_union else [info.annotation])} - {NoneType}
+    kind = kinds.pop() if len(kinds) == 1 else None
+    if isinstance(kind, type) and issubclass(kind, BaseModel) and not issubclass(kind, RootModel):
+        return kind
+    return None
 
 
 def type_name(annotation: Any) -> str:

@@ -56,16 +56,14 @@ class Bar:
 
 
 def _rich(label: str, total: int | None, done: int) -> Progress:
-    texts = [
-        TextColumn(text, markup=False)
-        for text in ("{task.description:<7}", "{task.fields[metric]}")
-    ]
+    label_column = TextColumn("{task.description:<7}", markup=False)
+    metric_column = TextColumn("{task.fields[metric]}", markup=False)
     columns = (
-        texts[0],
-        BarColumn(bar_width=24),
+        label_column,
+        BarColumn(24),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        texts[1],
+        metric_column,
     )
     # No thread of its own draws: a fork in the middle of a redraw would hang.
     bar = Progress(*columns, console=Console(stderr=True), auto_refresh=False)

@@ -72,9 +72,9 @@ def test_the_config_of_a_run_repeats_it(toy, bioviz) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("steps = 1", "experiment  required"),
-        ('experiment = "toy/study"\nseed = "x"', "seed  'x' must be an integer"),
-        ("experiment = 3", "experiment  3 must be a string"),
+        ("steps = 1", "experiment  Field required"),
+        ('experiment = "toy/study"\nseed = "x"', "seed  'x' must be a valid integer"),
+        ("experiment = 3", "experiment  3 must be a valid string"),
         ("experiment = ", "cannot be read as TOML"),
     ],
 )

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -42,27 +41,22 @@ def command(
     told = {} if header is None else header.model_dump(include={"preset", "seed"})
     told |= {k: v for k, v in {"preset": preset, "seed": seed}.items() if v is not None}
     name, file = (header.experiment, Path(target)) if header else (target, None)
-    with _announced(is_quiet=as_json):
+    with ExitStack() as stack:
+        if not as_json:
+            hooks, announcer = registry().hooks, _Announcer()
+            hooks.register(announcer)
+            stack.callback(hooks.unregister, announcer)
         record = execute.run(name, config=file, **told, **others)
     return show(record, strict=strict, as_json=as_json)
 
 
-@contextmanager
-def _announced(*, is_quiet: bool) -> Iterator[None]:
-    """Tell where a run is as soon as it begins, observing it by the same door as a plugin."""
+class _Announcer:
+    """Tells where a run is as soon as it begins, observing it by the same door as a plugin."""
 
-    class Announcer:
-        @hookimpl
-        def bioviz_run_started(self, run: Any) -> None:
-            if run.writes and not is_quiet:
-                render.out(f"run     {run.path}")
-
-    hooks, announcer = registry().hooks, Announcer()
-    hooks.register(announcer)
-    try:
-        yield
-    finally:
-        hooks.unregister(announcer)
+    @hookimpl
+    def bioviz_run_started(self, run: Any) -> None:
+        if run.writes:
+            render.out(f"run     {run.path}")
 
 
 def show(record: RunRecord, *, strict: bool, as_json: bool) -> int:
