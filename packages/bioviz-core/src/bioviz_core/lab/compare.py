@@ -188,7 +188,7 @@ def _value(measured: Sequence[Any]) -> Value | None:
     if not pooled:
         return None
     values = np.array(pooled)
-    low, high = claims.interval(values) if len(values) > 1 else (None, None)
+    low, high = claims.interval(values)[1:3] if len(values) > 1 else (None, None)
     return Value(float(values.mean()), low, high, len(values))
 
 
