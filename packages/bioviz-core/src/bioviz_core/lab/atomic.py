@@ -41,10 +41,8 @@ def room(path: object) -> Iterator[None]:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
-        raise BiovizError(
-            f"no room on the disk to write {path} ({error}). What was there before is intact: "
-            "free some space, then `bioviz resume`"
-        ) from error
+        advice = "What was there before is intact: free some space, then `bioviz resume`"
+        raise BiovizError(f"no room on the disk to write {path} ({error}). {advice}") from error
 
 
 def write_text(path: Path, text: str) -> None:
@@ -99,10 +97,8 @@ def keep_lines(path: Path, count: int) -> None:
     """Cut a file of lines after its first `count`."""
     lines = _whole_lines(path)
     if count > len(lines):
-        raise RunStateError(
-            f"{path} has {len(lines)} whole rows, but its checkpoint was written after {count}. "
-            "The file was changed by hand: start the run again"
-        )
+        why = f"its checkpoint was written after {count}: start the run again"
+        raise RunStateError(f"{path} has {len(lines)} whole rows, but {why}")
     if path.exists():
         os.truncate(path, sum(len(line) + 1 for line in lines[:count]))
 

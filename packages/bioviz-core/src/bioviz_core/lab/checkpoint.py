@@ -94,7 +94,11 @@ def rebuild(node: Node, path: str, read: Read, like: Tree = ANY) -> Tree:
         name, parts, make = _apart(like, path)
         if kind != name:
             raise _misfit(node, f"a {name}", path)
-        _check_keys(dict(node["of"]), parts, path)
+        if (stored := dict(node["of"])).keys() != parts.keys():
+            lacks = ", ".join(repr(key) for key in parts if key not in stored) or "nothing"
+            beyond = ", ".join(repr(key) for key in stored if key not in parts) or "nothing"
+            why = f"the file lacks {lacks} and has beyond the template {beyond}"
+            raise CheckpointError(why, path=path)
         # A live object takes its state as a whole: a fresh optimiser has none to compare with.
         likes = {} if _is_live(like) else parts
     elif kind in _MAKE:
@@ -125,11 +129,8 @@ def _apart(value: Any, path: str) -> tuple[str, Parts, Callable[[Parts], Any]]:
     if is_dataclass(value) and not isinstance(value, type):
         own = {field.name: getattr(value, field.name) for field in fields(value)}
         return name, own, lambda parts: _replaced(value, parts)
-    raise CheckpointError(
-        f"a {name} cannot be stored: a tree holds arrays, numbers, text, None, and dicts, lists, "
-        "tuples, dataclasses or objects with state_dict and load_state_dict",
-        path=path,
-    )
+    holds = "arrays, JSON, tuples, dataclasses and objects with state_dict and load_state_dict"
+    raise CheckpointError(f"a {name} cannot be stored: a tree holds {holds}", path=path)
 
 
 def _is_scalar(value: object) -> bool:
@@ -196,15 +197,6 @@ def _leaf(node: Node, path: str, read: Read, like: Tree) -> Tree:
     if array.dtype.name != name:
         raise CheckpointError(f"an array of {name} needs a template: like=", path=path)
     return array[()] if where == "scalar" else array
-
-
-def _check_keys(stored: Parts, wanted: Parts, path: str) -> None:
-    lacks = [repr(key) for key in wanted if key not in stored]
-    beyond = [repr(key) for key in stored if key not in wanted]
-    found = [f"lacks {', '.join(lacks)}"] * bool(lacks)
-    found += [f"has beyond the template {', '.join(beyond)}"] * bool(beyond)
-    if found:
-        raise CheckpointError(f"the file {' and '.join(found)}", path=path)
 
 
 def _misfit(node: Node, wanted: str, path: str) -> CheckpointError:

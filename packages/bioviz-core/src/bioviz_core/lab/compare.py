@@ -110,10 +110,8 @@ def compare(paths: Sequence[str | Path | RunRecord], *, force: bool = False) -> 
         listed = ", ".join(
             f"{run.path.name}: {kind}" for run, kind in zip(runs, kinds, strict=True)
         )
-        raise RunStateError(
-            f"these runs are of different experiments or commits ({listed}), so their numbers are "
-            "not of one thing. Compare them all the same with force=True, or --force"
-        )
+        why = f"these runs are of different experiments or commits ({listed})"
+        raise RunStateError(f"{why}. Compare them all the same with force=True, or --force")
     grouped: dict[object, list[RunRecord]] = {}
     for run, kind in zip(runs, kinds, strict=True):
         key = kind, repr(sorted({**run.config, "seed": None}.items()))

@@ -114,11 +114,9 @@ def fit(
     written. Raises `IncompatibleError` before any work, `DivergedError` before a checkpoint that is
     not finite, and `StoppedError` after the checkpoint when the run was asked to stop.
     """
-    if batch_size < 1 or steps < 0 or log_every < 1 or checkpoint_every < 0:
-        raise ValueError(
-            "batch_size and log_every must be at least 1, steps and checkpoint_every at least 0: "
-            f"got {batch_size}, {log_every}, {steps} and {checkpoint_every}"
-        )
+    if min(batch_size, log_every, steps + 1, checkpoint_every + 1) < 1:
+        counts = f"{batch_size=} {log_every=} {steps=} {checkpoint_every=}"
+        raise ValueError(f"the first two must be at least 1, the others at least 0: got {counts}")
     if seed is None:
         seed = seeding.seed_for(run.seed if run else 0, "fit", phase)
     if run is not None:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from bioviz_core.refs import Recipe
 
 T = TypeVar("T")
+CHECKPOINTS = "checkpoints/*/step-*.safetensors"
 OnLog = Callable[["Run", int, Mapping[str, float]], None]
 
 
@@ -63,7 +64,7 @@ class Run:
         self._phases: set[str] = set()
         self._open_arrays: dict[str, np.memmap[Any, Any]] = {}
         file = path / "metrics.jsonl"
-        kept = max((read_extra(saved)["rows"] for saved in self._checkpoints("*")), default=0)
+        kept = max((read_extra(saved)["rows"] for saved in path.glob(CHECKPOINTS)), default=0)
         if writes:
             atomic.keep_lines(file, kept)
             self._lines = file.open("ab", buffering=0)
@@ -101,11 +102,9 @@ class Run:
         if self._logged <= len(self._rows):
             before = self._rows[self._logged - 1]
             if (before["phase"], before["step"]) != (phase, step):
-                raise RunStateError(
-                    f"row {self._logged} of the metrics of {self.path} is step {before['step']} of "
-                    f"{before['phase']}, but the resumed run logs step {step} of {phase}. The "
-                    "experiment is not the one that was stopped: start it again"
-                )
+                was = f"row {self._logged} is step {before['step']} of {before['phase']}"
+                why = f"but the resumed run logs step {step} of {phase}: start it again"
+                raise RunStateError(f"{self.path} ran another experiment: {was}, {why}")
             return
         self._rows.append({"phase": phase, "step": step, **row})
         if self.writes:
@@ -185,8 +184,7 @@ class Run:
         """A fact for the head of the report, such as which data were used."""
         if self.writes:
             facts = rundir.read_manifest(self.path).get("facts", {})
-            if facts.get(label) != text:
-                rundir.update_manifest(self.path, facts={**facts, label: text})
+            rundir.update_manifest(self.path, facts={**facts, label: text})
 
     def note(self, text: str) -> None:
         """Add to `log.txt`."""
@@ -229,8 +227,6 @@ class Run:
         file = rundir.place(self.path, "arrays", name, ".npy")
         if not self.writes:
             return np.zeros(shape, dtype)
-        if name in self._open_arrays:
-            raise ValueError(f"the array {name!r} is open already")
         described = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": tuple(shape)}
         header = io.BytesIO()
         np.lib.format.write_array_header_1_0(header, described)
@@ -270,11 +266,10 @@ class Run:
 
     def restore(self, like: Tree = ANY, *, phase: str = "fit") -> tuple[int, Tree] | None:
         """The newest checkpoint of a phase: its step and tree, refilled into `like` where given."""
-        self._phase(phase)
         if not (files := self._checkpoints(phase)):
             return None
         if self.writes:
-            self._prune(phase)
+            self._prune(phase)  # a kill may have come between writing one and removing another
         tree, extra = load_tree(files[-1], like), read_extra(files[-1])
         self._logged = extra["rows"]
         self._figures, self.numbers = dict(extra["figures"]), dict(extra["numbers"])
@@ -305,7 +300,7 @@ class Run:
         return rundir.place(self.path, "checkpoints", phase, "")
 
     def _checkpoints(self, phase: str) -> list[Path]:
-        return sorted(self.path.glob(f"checkpoints/{phase}/step-*.safetensors"))
+        return sorted(self._phase(phase).glob("step-*.safetensors"))
 
     def _prune(self, phase: str) -> None:
         *older, newest = self._checkpoints(phase)
@@ -328,7 +323,9 @@ def finite(step: int, metrics: Mapping[str, Scalar]) -> dict[str, float]:
 
 def number(name: str, value: Scalar) -> float:
     """A scalar of any framework as a float; TypeError where it is none."""
-    if type(value) is float or not (isinstance(value, str) or getattr(value, "shape", ())):
+    if type(value) is float:
+        return value
+    if not isinstance(value, str) and not getattr(value, "shape", ()):
         with suppress(TypeError, ValueError):
             return float(value)
     raise TypeError(f"{name} must be a number, got {value!r}: log arrays with run.array")

@@ -124,10 +124,8 @@ def owner(path: Path) -> str | None:
 def place(path: Path, kind: str, name: str, suffix: str) -> Path:
     """Where a named file of a kind goes; a name or a link that leads outside is refused."""
     if not _NAME.fullmatch(name):
-        raise ValueError(
-            f"{name!r} cannot name a file in {kind}: use letters, digits, '.', '_' and '-', with "
-            "no dot in front"
-        )
+        rule = "use letters, digits, '.', '_' and '-', with no dot in front"
+        raise ValueError(f"{name!r} cannot name a file in {kind}: {rule}")
     file = path / kind / f"{name}{suffix}"
     if not file.resolve().is_relative_to(path.resolve()):
         raise RunStateError(f"{file} leads outside the run directory, to {file.resolve()}")
