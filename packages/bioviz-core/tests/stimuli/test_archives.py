@@ -168,7 +168,7 @@ def test_an_unset_or_wrong_variable_says_so(monkeypatch, tmp_path: Path) -> None
     with pytest.raises(DataError, match="export BIOVIZ_DATA="):
         mnist()
     monkeypatch.setenv("BIOVIZ_DATA", str(tmp_path / "absent"))
-    with pytest.raises(DataError, match="which is no folder"):
+    with pytest.raises(DataError, match=r"which lacks masks/ecssd_120\.zip"):
         ecssd()
 
 
