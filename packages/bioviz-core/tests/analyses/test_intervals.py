@@ -150,7 +150,7 @@ def test_what_has_no_interval_is_refused(rng: np.random.Generator) -> None:
     with pytest.raises(DataError, match="at least 2"):
         hierarchical_bootstrap([[1.0, 2.0]], rng=rng)
     with pytest.raises(DataError, match="one length"):
-        permutation_test([1.0, 2.0], [1.0], rng=rng, paired=True)
+        permutation_test([1.0, 2.0, 3.0], [1.0, 2.0], rng=rng, paired=True)
     with pytest.raises(DataError, match=r"\(units, 3\)"):
         trend([1, 2, 3], [1.0, 2.0], rng=rng)
     with pytest.raises(ValueError, match="bound must be positive"):
@@ -158,4 +158,4 @@ def test_what_has_no_interval_is_refused(rng: np.random.Generator) -> None:
     with pytest.raises(ValueError, match="level"):
         student([1.0, 2.0], level=95)
     with pytest.raises(ValueError, match="alternative"):
-        trend([1, 2, 3], [1, 2, 3], rng=rng, alternative="less")
+        permutation_test([1.0, 2.0], [1.0, 2.0], rng=rng, alternative="more")
