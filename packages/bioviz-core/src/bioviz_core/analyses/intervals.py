@@ -63,7 +63,6 @@ def bootstrap(
     *,
     rng: np.random.Generator,
     level: float = 0.95,
-    resamples: int = RESAMPLES,
     statistic: Statistic = np.mean,
 ) -> Interval:
     """Percentile interval of `statistic(samples, axis=-1)` over units drawn with replacement.
@@ -73,15 +72,9 @@ def bootstrap(
     from scipy import stats
 
     x = _sample(values, least=2, level=level)
-    low, high = stats.bootstrap(
-        (x,),
-        statistic,
-        n_resamples=resamples,
-        batch=1000,
-        confidence_level=level,
-        method="percentile",
-        rng=rng,
-    ).confidence_interval
+    options = {"n_resamples": RESAMPLES, "batch": 1000, "method": "percentile", "rng": rng}
+    found = stats.bootstrap((x,), statistic, confidence_level=level, **options)
+    low, high = found.confidence_interval
     return Interval(float(statistic(x, axis=-1)), float(low), float(high), len(x))
 
 
@@ -90,7 +83,6 @@ def hierarchical_bootstrap(
     *,
     rng: np.random.Generator,
     level: float = 0.95,
-    resamples: int = RESAMPLES,
 ) -> Interval:
     """Percentile interval of the mean of group means; groups (seeds) are drawn, then their units.
 
@@ -100,7 +92,7 @@ def hierarchical_bootstrap(
     cells = [_sample(group, least=1) for group in groups]
     centers = _sample([cell.mean() for cell in cells], least=2, level=level)
     # A group drawn twice draws its units twice, independently, hence one column per draw.
-    chosen = rng.integers(len(cells), size=(resamples, len(cells)))
+    chosen = rng.integers(len(cells), size=(RESAMPLES, len(cells)))
     means = np.empty(chosen.shape)
     for number, cell in enumerate(cells):
         here = chosen == number
@@ -116,7 +108,6 @@ def permutation_test(
     rng: np.random.Generator,
     paired: bool = False,
     alternative: Literal["two-sided", "greater"] = "two-sided",
-    resamples: int = RESAMPLES,
 ) -> Permuted:
     """Is the mean of `a` not that of `b`? `paired` flips signs of differences, else labels move."""
     from scipy import stats
@@ -124,21 +115,14 @@ def permutation_test(
     x, y = _sample(a, least=2), _sample(b, least=2)
     if paired and len(x) != len(y):
         raise DataError(f"paired samples must have one length, got {len(x)} and {len(y)}")
+    options = {"n_resamples": RESAMPLES, "batch": 1000, "alternative": alternative, "rng": rng}
     found = stats.permutation_test(
-        (x, y),
-        lambda x, y, axis: x.mean(axis) - y.mean(axis),
-        permutation_type="samples" if paired else "independent",
-        alternative=alternative,
-        n_resamples=resamples,
-        batch=1000,
-        rng=rng,
+        (x, y), _difference, permutation_type="samples" if paired else "independent", **options
     )
     return Permuted(float(found.statistic), float(found.pvalue), found.null_distribution)
 
 
-def trend(
-    levels: ArrayLike, values: ArrayLike, *, rng: np.random.Generator, resamples: int = RESAMPLES
-) -> Permuted:
+def trend(levels: ArrayLike, values: ArrayLike, *, rng: np.random.Generator) -> Permuted:
     """Does a value rise with its level, whatever the shape? Mean Spearman correlation over units.
 
     `values` is `(levels,)` or `(units, levels)`. The null shuffles the levels within each unit,
@@ -154,11 +138,11 @@ def trend(
     norms = np.linalg.norm(ranks, axis=1, keepdims=True)
     level_ranks, *value_ranks = ranks / np.where(norms > 0, norms, 1)
     observed = float(np.mean(value_ranks @ level_ranks))
-    shuffled = rng.permuted(np.broadcast_to(level_ranks, (resamples, *y.shape)), axis=-1)
+    shuffled = rng.permuted(np.broadcast_to(level_ranks, (RESAMPLES, *y.shape)), axis=-1)
     null = np.einsum("kul,ul->k", shuffled, value_ranks) / len(y)
     # Equal statistics of another summation order must count as equal.
     as_large = int((null >= observed - 1e-12).sum())
-    return Permuted(observed, (1 + as_large) / (1 + resamples), null)
+    return Permuted(observed, (1 + as_large) / (1 + RESAMPLES), null)
 
 
 def equivalence(values: ArrayLike, bound: float, *, alpha: float = 0.05) -> Equivalence:
@@ -172,6 +156,10 @@ def equivalence(values: ArrayLike, bound: float, *, alpha: float = 0.05) -> Equi
     # Equal values have no error: they are within the bound for certain, or not.
     p = float(stats.t.sf(room / error, len(x) - 1)) if error else float(room <= 0)
     return Equivalence(student(x, level=1 - 2 * alpha), p, p < alpha)
+
+
+def _difference(x: np.ndarray, y: np.ndarray, axis: int) -> np.ndarray:
+    return np.asarray(x.mean(axis) - y.mean(axis))
 
 
 def _sample(values: ArrayLike, *, least: int, level: float = 0.95) -> np.ndarray:

@@ -18,7 +18,6 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
-from math import prod
 from pathlib import Path
 from typing import Literal
 
@@ -112,18 +111,13 @@ def read_idx(path: Path) -> np.ndarray:
     """
     with _reading(path), gzip.open(path) as file:
         content = file.read()
-    if len(content) < 4 or content[:3] != b"\x00\x00\x08":
-        raise DataError(
-            f"{path} is no idx file of bytes: it starts with {content[:4].hex(' ')}, not 00 00 08"
-        )
-    start = 4 + 4 * content[3]
-    shape = tuple(int(size) for size in np.frombuffer(content[4:start], ">u4"))
-    if len(content) != start + prod(shape):
-        raise DataError(
-            f"{path} is cut short or padded: its header says {shape}, "
-            f"{len(content) - start} bytes follow"
-        )
-    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+        if content[:3] != b"\x00\x00\x08":
+            raise ValueError(
+                f"it starts with {content[:4].hex(' ')}, an idx file of bytes 00 00 08"
+            )
+        start = 4 + 4 * content[3]
+        shape = np.frombuffer(content[4:start], ">u4").tolist()
+        return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
 
 
 def _idx_pair(folder: str, part: str) -> ArraySource:
@@ -151,13 +145,12 @@ def _images(archive: zipfile.ZipFile) -> list[str]:
 
 def _file(name: str) -> Path:
     folder = data_folder()
-    if folder is None:
+    if folder is None or not (folder / name).is_file():
         raise DataError(
-            f"{name} is looked for under the folder that {VARIABLE} names, which is not set: "
+            f"{name} is looked for under the folder that {VARIABLE} names, "
+            f"{'which is not set' if folder is None else f'and is not in {folder}'}: "
             f"export {VARIABLE}=/path/to/data"
         )
-    if not (folder / name).is_file():
-        raise DataError(f"{VARIABLE} names {folder}, which lacks {name}")
     return folder / name
 
 

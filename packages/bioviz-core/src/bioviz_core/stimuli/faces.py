@@ -8,10 +8,8 @@ of its mask tells an attribute.
 from __future__ import annotations
 
 from colorsys import hsv_to_rgb
-from functools import partial
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from bioviz_core.stimuli.figures import band_noise, paint, soft
 from bioviz_core.stimuli.gratings import turned_axes
@@ -28,32 +26,21 @@ _EYE_UP, _MOUTH_UP, _MOUSTACHE_UP = 0.12, -0.6, -0.36
 def schematic_faces(count: int = 500, *, size: int = 64, seed: int = 0) -> ArraySource:
     """`count` faces with `attributes (6,)` as in `ATTRIBUTES` and `masks (7, size, size)`.
 
-    The masks are in the order of `REGIONS`: the face, then one per attribute.
-    """
-    images, attributes, masks = draw_faces(count, size=size, seed=seed)
-    return ArraySource(inputs=images, attributes=attributes, masks=masks)
-
-
-def draw_faces(
-    count: int, *, size: int = 64, seed: int = 0
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Images `(n, 3, size, size)` float32 in [0, 1], attributes `(n, 6)`, masks `(n, 7, ...)`.
-
-    Pure: a face depends on the seed, the size and its own index alone. Each attribute is drawn
-    with probability 1/2. Nuisances: place within 15 % of the middle, half-axes 0.28 to 0.38 of the
-    size, rotation within 15 degrees, skin, hair and hat colour, ground of low-pass noise, up to two
-    shapes behind the face, gain 0.7 to 1.3, pixel noise of standard deviation 0.03.
+    The masks are in the order of `REGIONS`: the face, then one per attribute. A face depends on the
+    seed, the size and its own index alone. Each attribute is drawn with probability 1/2. Nuisances:
+    place within 15 % of the middle, half-axes 0.28 to 0.38 of the size, rotation within 15 degrees,
+    skin, hair and hat colour, ground of low-pass noise, up to two shapes behind the face, gain 0.7
+    to 1.3, pixel noise of standard deviation 0.03.
     """
     if size < 24:
         raise ValueError(f"size must be at least 24 pixels to show a face, got {size}")
-    found = generate(partial(_sample, size), count, seed)
-    return found["inputs"], found["attributes"], found["masks"]
 
+    def draw(rng: np.random.Generator) -> dict[str, np.ndarray]:
+        attributes = rng.integers(2, size=len(ATTRIBUTES), dtype=np.uint8)
+        image, masks = _face(size, attributes.astype(bool), rng)
+        return {"inputs": image, "attributes": attributes, "masks": masks}
 
-def _sample(size: int, rng: np.random.Generator) -> dict[str, ArrayLike]:
-    attributes = rng.integers(2, size=len(ATTRIBUTES), dtype=np.uint8)
-    image, masks = _face(size, attributes.astype(bool), rng)
-    return {"inputs": image, "attributes": attributes, "masks": masks}
+    return generate(draw, count, seed)
 
 
 def _face(

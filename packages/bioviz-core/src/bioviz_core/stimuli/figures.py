@@ -20,13 +20,13 @@ def textured_figures(count: int = 100, *, size: int = 64, seed: int = 0) -> Arra
     A shape covers about 5 to 40 % of the image, lies wholly inside, and as often far from the
     middle as near it. Its texture's orientation is at least 40 degrees from the ground's.
     """
-    return ArraySource(classes=len(SHAPES), **generate(partial(_figure, size), count, seed))
+    return generate(partial(_figure, size), count, seed, classes=len(SHAPES))
 
 
 def synthetic_figure_ground(n: int, size: int = 64, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """`(images (n, 3, size, size) float32, masks (n, size, size) uint8)` of textured shapes."""
-    found = generate(partial(_figure, size), n, seed)
-    return found["inputs"], found["masks"]
+    found = textured_figures(n, size=size, seed=seed)
+    return found.column("inputs"), found.column("masks")
 
 
 def soft(distance: np.ndarray) -> np.ndarray:

@@ -37,7 +37,7 @@ def glyphs(count: int = 1000, *, seed: int = 0) -> ArraySource:
         image, label = draw_glyph(rng)
         return {"inputs": image[None], "labels": label}
 
-    return ArraySource(classes=10, **generate(draw, count, seed))
+    return generate(draw, count, seed, classes=10)
 
 
 def multi_glyphs(count: int = 1000, *, seed: int = 0) -> ArraySource:
@@ -53,7 +53,7 @@ def multi_glyphs(count: int = 1000, *, seed: int = 0) -> ArraySource:
         image = overlay(first, second)[None]
         return {"inputs": image, "labels": pair[task], "task": task, "pair": pair}
 
-    return ArraySource(classes=10, **generate(draw, count, seed))
+    return generate(draw, count, seed, classes=10)
 
 
 def overlay(first: np.ndarray, second: np.ndarray) -> np.ndarray:

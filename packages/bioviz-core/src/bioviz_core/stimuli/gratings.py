@@ -1,7 +1,7 @@
 """Gratings, Gabors and plaids.
 
 `orientation` is the direction of modulation in degrees, counterclockwise from the right: at 0 the
-bars stand upright. `wavelength`, `sigma`, `center` and `radius` are in pixels, `center` from the
+bars stand upright. `wavelength`, `sigma` and `center` are in pixels, `center` from the
 image's middle, right and up. `phase` is in radians. Contrasts are Michelson's.
 """
 
@@ -24,27 +24,18 @@ def grating(
     wavelength: float = 8.0,
     phase: float = 0.0,
     contrast: float = 1.0,
-    radius: float | None = None,
 ) -> np.ndarray:
     """`0.5 (1 + contrast cos(2 pi u / wavelength + phase))` with `u` along the orientation.
 
-    float32 `(size, size)` in [0, 1]; behind `radius` it fades to grey over a quarter of it.
+    float32 `(size, size)` in [0, 1].
     """
     u, _ = turned_axes(size, orientation)
-    return _image(contrast * _wave(u, wavelength, phase), radius)
+    return _image(contrast * _wave(u, wavelength, phase))
 
 
-def plaid(
-    size: int,
-    *,
-    orientations: tuple[float, float] = (0.0, 90.0),
-    contrasts: tuple[float, float] = (0.5, 0.5),
-    wavelength: float = 8.0,
-    radius: float | None = None,
-) -> np.ndarray:
-    """Two gratings added; their contrasts may add up to 1. float32 `(size, size)` in [0, 1]."""
-    first, second = (_wave(turned_axes(size, a)[0], wavelength, 0.0) for a in orientations)
-    return _image(contrasts[0] * first + contrasts[1] * second, radius)
+def plaid(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Two gratings added about grey; their contrasts may add up to 1."""
+    return _image(2 * (first + second - 1))
 
 
 def gabor(
@@ -85,7 +76,6 @@ def gratings(
     phases: int = 4,
     contrasts: Sequence[float] = (1.0,),
     wavelength: float = 8.0,
-    radius: float | None = None,
 ) -> ArraySource:
     """Every orientation with every phase and contrast, one grey channel each.
 
@@ -96,7 +86,7 @@ def gratings(
     labels, shown, phase = (np.array(values) for values in zip(*cases, strict=True))
     angle, phase = labels * 180 / orientations, phase * 2 * np.pi / phases
     images = [
-        grating(size, orientation=a, contrast=c, phase=p, wavelength=wavelength, radius=radius)
+        grating(size, orientation=a, contrast=c, phase=p, wavelength=wavelength)
         for a, c, p in zip(angle, shown, phase, strict=True)
     ]
     inputs = np.stack(images)[:, None]
@@ -118,15 +108,9 @@ def _wave(u: np.ndarray, wavelength: float, phase: float) -> np.ndarray:
     return np.asarray(np.cos(2 * np.pi * u / wavelength + phase))
 
 
-def _image(wave: np.ndarray, radius: float | None) -> np.ndarray:
-    if radius is not None:
-        _check_positive(radius=radius)
-        beyond = np.clip((np.hypot(*turned_axes(len(wave))) - radius) / (0.25 * radius), 0, 1)
-        wave = wave * (0.5 + 0.5 * np.cos(np.pi * beyond))
-    if np.abs(wave).max() > 1 + 1e-9:
-        raise ValueError(
-            f"the contrast is {np.abs(wave).max():.2f}: contrasts must add up to 1 at most"
-        )
+def _image(wave: np.ndarray) -> np.ndarray:
+    if (contrast := np.abs(wave).max()) > 1 + 1e-6:
+        raise ValueError(f"contrasts must add up to 1 at most, got {contrast:.2f}")
     return np.asarray((0.5 * (1 + wave)).clip(0, 1), np.float32)
 
 

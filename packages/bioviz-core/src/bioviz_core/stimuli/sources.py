@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 from bioviz_core.errors import DataError
 from bioviz_core.interfaces import Batch, Field, StimulusSource
 
+Rng = np.random.Generator
 INDEX = Field((), "int64", 0)
 UNITS = {"orientation": "deg", "phase": "rad"}
 
@@ -77,13 +78,17 @@ class Subset:
 
 
 def generate(
-    draw: Callable[[np.random.Generator], Mapping[str, ArrayLike]], count: int, seed: int
-) -> dict[str, np.ndarray]:
+    draw: Callable[[Rng], Mapping[str, ArrayLike]],
+    count: int,
+    seed: int,
+    classes: int | None = None,
+) -> ArraySource:
     """`count` samples of a procedure, by batch key: each has the generator of its own index."""
     if count < 1:
         raise ValueError(f"count must be at least 1, got {count}")
     samples = [draw(sample_rng(seed, index)) for index in range(count)]
-    return {key: np.stack([sample[key] for sample in samples]) for key in samples[0]}
+    arrays = {key: np.stack([sample[key] for sample in samples]) for key in samples[0]}
+    return ArraySource(classes=classes, **arrays)
 
 
 def patches(images: Sequence[np.ndarray], *, size: int, count: int, seed: int = 0) -> ArraySource:
