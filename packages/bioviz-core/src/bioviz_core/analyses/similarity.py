@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 Dissimilarity = Literal["correlation", "euclidean"]
 Method = Literal["spearman", "pearson"]
+Layers = Mapping[str, np.ndarray]
 
 
 def rdm(responses: np.ndarray, *, dissimilarity: Dissimilarity = "correlation") -> np.ndarray:
@@ -93,14 +94,11 @@ def procrustes(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def similarity_matrix(
-    layers: Mapping[str, np.ndarray],
-    others: Mapping[str, np.ndarray] | None = None,
-    *,
-    measure: Callable[[np.ndarray, np.ndarray], float] = cka,
+    layers: Layers, others: Layers | None = None, *, measure: Callable[..., float] = cka
 ) -> np.ndarray:
     """`measure` of every layer of one model against every layer of another, or of itself."""
-    rows, columns = layers.values(), (layers if others is None else others).values()
-    return np.array([[measure(row, column) for column in columns] for row in rows])
+    columns = (layers if others is None else others).values()
+    return np.array([[measure(row, column) for column in columns] for row in layers.values()])
 
 
 @dataclass(frozen=True)

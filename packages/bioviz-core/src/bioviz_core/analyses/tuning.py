@@ -64,19 +64,10 @@ def orientation_tuning(angles: ArrayLike, responses: np.ndarray) -> Tuning:
     direction, orientation = np.rad2deg(np.angle(vectors)) % 360
     dsi, osi = ratio(np.abs(vectors), rates)
     better = np.fmax(*r2)
-    return Tuning(
-        angles=distinct,
-        curves=curves,
-        preferred_orientation=np.where(np.isnan(osi), np.nan, orientation / 2),
-        preferred_direction=np.where(np.isnan(dsi), np.nan, direction),
-        osi=osi,
-        dsi=dsi,
-        amplitude=amplitude,
-        r2=r2,
-        # sf of F with 2 and n - 3 degrees of freedom, in closed form
-        p_value=(1 - better).clip(0) ** ((len(r) - 3) / 2),
-        fits_orientation=better == r2[1],
-    )
+    p_value = (1 - better).clip(0) ** ((len(r) - 3) / 2)  # of F with 2 and n - 3 degrees of freedom
+    known = np.where(np.isnan([dsi, osi]), np.nan, [direction, orientation / 2])
+    return Tuning(distinct, curves, known[1], known[0], osi, dsi, amplitude, r2, p_value,
+                  fits_orientation=better == r2[1])  # fmt: skip
 
 
 def class_selectivity(labels: ArrayLike, responses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

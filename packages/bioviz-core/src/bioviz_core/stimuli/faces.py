@@ -10,8 +10,9 @@ from __future__ import annotations
 from colorsys import hsv_to_rgb
 
 import numpy as np
+from scipy.ndimage import gaussian_filter
 
-from bioviz_core.stimuli.figures import band_noise, paint, soft
+from bioviz_core.stimuli.figures import paint, soft
 from bioviz_core.stimuli.gratings import turned_axes
 from bioviz_core.stimuli.sources import ArraySource, generate
 
@@ -107,7 +108,8 @@ def _ground(
 ) -> np.ndarray:
     """Low-pass noise and up to two shapes on it, `clear` pixels from the face's centre."""
     base = np.array(hsv_to_rgb(rng.uniform(), 0.25, rng.uniform(0.45, 0.75)))
-    light, *tints = (band_noise(size, rng, frequency=1.5) for _ in range(4))
+    waves = gaussian_filter(rng.standard_normal((4, size, size)), (0, size / 9, size / 9))
+    light, *tints = waves / waves.std((1, 2), keepdims=True)
     image = (base[:, None, None] + 0.07 * light + 0.03 * np.stack(tints)).clip(0.05, 0.95)
     x, y = turned_axes(size, 0, center)
     for _ in range(rng.integers(3)):

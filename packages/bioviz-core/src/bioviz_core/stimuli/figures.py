@@ -40,19 +40,17 @@ def paint(image: np.ndarray, coverage: np.ndarray, color: ArrayLike) -> None:
 
 
 def band_noise(
-    size: int, rng: np.random.Generator, *, frequency: float, angle: float | None = None
+    size: int, rng: np.random.Generator, *, frequency: float, angle: float
 ) -> np.ndarray:
     """Noise `(size, size)` of mean 0 and variance 1 about `frequency` cycles per image.
 
-    With an `angle` in degrees its waves run that way, within about 15 degrees; else every way.
+    Its waves run along `angle` in degrees, within about 15 degrees.
     """
     u = np.fft.fftfreq(size, 1 / size)
     fx, fy = np.meshgrid(u, -u)
-    away = np.hypot(fx, fy) / frequency
-    window = np.exp(-0.5 * (np.log2(np.maximum(away, 1e-6)) / 0.35) ** 2)
-    if angle is not None:
-        turn = np.arctan2(fy, fx) - np.deg2rad(angle)
-        window = window * np.exp(-0.5 * (np.sin(turn) / np.sin(np.deg2rad(15))) ** 2)
+    octaves = np.log2(np.maximum(np.hypot(fx, fy) / frequency, 1e-6))
+    turn = np.sin(np.arctan2(fy, fx) - np.deg2rad(angle)) / np.sin(np.deg2rad(15))
+    window = np.exp(-0.5 * ((octaves / 0.35) ** 2 + turn**2))
     noise = np.fft.ifft2(window * np.fft.fft2(rng.standard_normal((size, size)))).real
     return np.asarray((noise - noise.mean()) / noise.std())
 
