@@ -31,15 +31,8 @@ def command(name: str, kind: str | None, as_json: bool) -> None:
     if found.options:
         rows = [("option", "type", "default", "meaning")]
         for option in found.options:
-            default = "required" if option.required else _shown(option.default)
+            default = "required" if option.required else str(option.default)
             rows.append((option.path, option.type, default, option.meaning))
         render.table(rows, right=(2,))
     if found.missing:
         render.note(click.style(found.missing, fg="yellow"))
-
-
-def _shown(value: object) -> str:
-    """A default as one would type it after `--set`: null and true, not None and True."""
-    if isinstance(value, bool) or value is None:
-        return "null" if value is None else str(value).lower()
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
