@@ -58,7 +58,7 @@ def repeat_and_cite(run: Directory) -> dict[str, Any]:
     lines = [
         f"git checkout {commit}" if commit else "",
         f"pip install {distribution}" if distribution else "",
-        f"bioviz run {name} --config {shell_path(run.path / 'config.json')}",
+        f"bioviz run {shell_path(run.path / 'config.json')}",
     ]
     paper = run.run.get("paper")
     ref, _ = experiment(run, "ref")
