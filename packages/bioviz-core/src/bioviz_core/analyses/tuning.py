@@ -52,7 +52,7 @@ def orientation_tuning(angles: ArrayLike, responses: np.ndarray) -> Tuning:
     distinct, place = np.unique(np.round(turned % 360, 6), return_inverse=True)
     means = np.stack([r[place == number].mean(0) for number in range(len(distinct))])
     rates = np.where(means.min(0) >= 0, means.sum(0), 0)
-    vectors = np.exp(1j * np.deg2rad(distinct) * [[1], [2]]).reshape(2, -1) @ means
+    vectors = np.exp(1j * np.deg2rad(distinct) * [[1], [2]]) @ means
     fits = [_cosine(np.deg2rad(turned) * k, r) for k in (1, 2)]
     amplitude, r2 = (np.stack(values) for values in zip(*fits, strict=True))
     if _period(distinct) == 180:  # a direction and its opposite are one stimulus here
@@ -62,8 +62,11 @@ def orientation_tuning(angles: ArrayLike, responses: np.ndarray) -> Tuning:
     better = np.fmax(*r2)
     p_value = (1 - better).clip(0) ** ((len(r) - 3) / 2)  # of F with 2 and n - 3 degrees of freedom
     known = np.where(np.isnan([dsi, osi]), np.nan, [direction, orientation / 2])
-    return Tuning(distinct, means, known[1], known[0], osi, dsi, amplitude, r2, p_value,
-                  fits_orientation=better == r2[1])  # fmt: skip
+    return Tuning(
+        angles=distinct, curves=means, preferred_direction=known[0], preferred_orientation=known[1],
+        osi=osi, dsi=dsi, amplitude=amplitude, r2=r2, p_value=p_value,
+        fits_orientation=better == r2[1],
+    )  # fmt: skip
 
 
 def class_selectivity(labels: ArrayLike, responses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
