@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from sklearn.decomposition import PCA
@@ -19,12 +18,9 @@ from sklearn.model_selection import LeaveOneGroupOut, cross_val_predict, train_t
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from bioviz_core.analyses.responses import given, paired, ratio
+from bioviz_core.analyses.responses import given, heatmap, paired, ratio
 from bioviz_core.errors import DataError
 from bioviz_core.interfaces import Result
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +118,8 @@ class LinearReadout:
         except ValueError as error:
             raise DataError(f"too few samples of a class to hold some out: {error}") from error
         found = score(fit_readout(x, y, c=self.c, components=self.components), x_test, y_test)
-
-        def draw(ax: Axes) -> None:
-            shares = found.confusion / np.maximum(found.confusion.sum(1, keepdims=True), 1)
-            image = ax.imshow(shares, cmap="viridis", vmin=0, vmax=1, interpolation="none")
-            ax.figure.colorbar(image, ax=ax, label="share of the true class")
-            ax.set(xlabel="decoded class", ylabel="true class")
-
+        shares = ratio(found.confusion, found.confusion.sum(1, keepdims=True))
+        labels = {"xlabel": "decoded class", "ylabel": "true class"}
+        draw = heatmap(shares, "share of the true class", **labels)
         scalars = {name: getattr(found, name) for name in ("accuracy", "probability", "chance")}
         return Result(scalars, {"confusion": found.confusion}, draw)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from bioviz_core.errors import DataError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 CONSTANT = 1e-12
 """Below this share of its size, what is left after centring is rounding."""
@@ -57,3 +60,24 @@ def average(values: np.ndarray, mean: Callable[..., Any] = np.mean) -> float:
     """The mean, or another one, of what is not NaN; NaN where all is."""
     known = values[np.isfinite(values)]
     return float(mean(known)) if known.size else float("nan")
+
+
+def heatmap(values: np.ndarray, label: str, **axes: Any) -> Callable[[Axes], None]:
+    """The picture of a matrix with the meaning of its colours; `axes` are the axes' properties."""
+
+    def draw(ax: Axes) -> None:
+        image = ax.imshow(values, cmap="viridis", interpolation="none")
+        ax.figure.colorbar(image, ax=ax, label=label)
+        ax.set(**axes)
+
+    return draw
+
+
+def curves(x: np.ndarray, y: np.ndarray, **axes: Any) -> Callable[[Axes], None]:
+    """The picture of one or more lines; `axes` are the axes' properties."""
+
+    def draw(ax: Axes) -> None:
+        ax.plot(x, y)
+        ax.set(**axes)
+
+    return draw

@@ -8,17 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bioviz_core.analyses.responses import average, centred, given, paired, ratio
+from bioviz_core.analyses.responses import average, centred, curves, given, paired, ratio
 from bioviz_core.errors import DataError
 from bioviz_core.interfaces import Result
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +50,9 @@ def orientation_tuning(angles: ArrayLike, responses: np.ndarray) -> Tuning:
     """
     r, turned = paired(responses, angles, least=5)
     distinct, place = np.unique(np.round(turned % 360, 6), return_inverse=True)
-    curves = np.stack([r[place == number].mean(0) for number in range(len(distinct))])
-    rates = np.where(curves.min(0) >= 0, curves.sum(0), 0)
-    vectors = np.exp(1j * np.deg2rad(distinct) * [[1], [2]]).reshape(2, -1) @ curves
+    means = np.stack([r[place == number].mean(0) for number in range(len(distinct))])
+    rates = np.where(means.min(0) >= 0, means.sum(0), 0)
+    vectors = np.exp(1j * np.deg2rad(distinct) * [[1], [2]]) @ means
     fits = [_cosine(np.deg2rad(turned) * k, r) for k in (1, 2)]
     amplitude, r2 = (np.stack(values) for values in zip(*fits, strict=True))
     if _period(distinct) == 180:  # a direction and its opposite are one stimulus here
@@ -66,8 +62,11 @@ def orientation_tuning(angles: ArrayLike, responses: np.ndarray) -> Tuning:
     better = np.fmax(*r2)
     p_value = (1 - better).clip(0) ** ((len(r) - 3) / 2)  # of F with 2 and n - 3 degrees of freedom
     known = np.where(np.isnan([dsi, osi]), np.nan, [direction, orientation / 2])
-    return Tuning(distinct, curves, known[1], known[0], osi, dsi, amplitude, r2, p_value,
-                  fits_orientation=better == r2[1])  # fmt: skip
+    return Tuning(
+        angles=distinct, curves=means, preferred_direction=known[0], preferred_orientation=known[1],
+        osi=osi, dsi=dsi, amplitude=amplitude, r2=r2, p_value=p_value,
+        fits_orientation=better == r2[1],
+    )  # fmt: skip
 
 
 def class_selectivity(labels: ArrayLike, responses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -98,11 +97,8 @@ class OrientationTuning:
         found = orientation_tuning(given(data, "orientation"), given(data, "activations"))
         units, missing = len(found.osi), int(np.isnan(found.osi).sum())
         best = np.argsort(np.nan_to_num(found.osi, nan=-1))[::-1][:8]
-
-        def draw(ax: Axes) -> None:
-            ax.plot(found.angles, found.curves[:, best])
-            ax.set(xlabel="orientation (degrees)", ylabel="mean response")
-
+        labels = {"xlabel": "orientation (degrees)", "ylabel": "mean response"}
+        draw = curves(found.angles, found.curves[:, best], **labels)
         scalars = {
             "osi": average(found.osi, np.median),
             "dsi": average(found.dsi, np.median),
@@ -121,11 +117,8 @@ class ClassSelectivity:
         """Scalar `selectivity`, the mean; arrays `selectivity` and `preferred` by unit."""
         index, preferred = class_selectivity(given(data, "labels"), given(data, "activations"))
         silent = int(np.isnan(index).sum())
-
-        def draw(ax: Axes) -> None:
-            ax.hist(index[np.isfinite(index)], bins=20, range=(0, 1))
-            ax.set(xlabel="class selectivity", ylabel="units")
-
+        labels = {"xlabel": "unit, by its rank", "ylabel": "class selectivity"}
+        draw = curves(np.arange(1, len(index) + 1), -np.sort(-index), **labels)
         arrays = {"selectivity": index, "preferred": preferred}
         notes = (f"{silent} of {len(index)} units never respond",) * bool(silent)
         return Result({"selectivity": average(index)}, arrays, draw, notes)
