@@ -108,7 +108,7 @@ def _draw_weight_angles(ax: Axes, outcomes: Outcomes) -> None:
         figures.label_line(
             ax, x[-1], place, f"{layer + 1}", figures.INK, ha="left"
         )  # fmt: skip
-    figures.mark_line(ax, 90)
+    figures.mark_line(ax, 90, "orthogonal")
     ax.set(xlabel="step", ylabel="angle of W to B (degrees)", ylim=(0, 100))
     figures.title(ax, "Angle of the streams", "b")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,17 +36,29 @@ def draw_curves(
     for (metric, phase), repeats in _collect(rows).items():
         quantity = re.split(r"[_./ -]", metric)[-1]
         quantities.setdefault(quantity, {})[f"{metric} {phase}".strip()] = _aligned(repeats)
+    shown = [panel for item in quantities.items() for panel in _split(*item)]
     panels = []
-    for place, (quantity, series) in enumerate(list(quantities.items())[:PANELS]):
-        metrics = {name.split()[0] for name in series}
-        quantity = metrics.pop() if len(metrics) == 1 else quantity
-        series = _short(series)
+    for place, (quantity, series) in enumerate(shown[:PANELS]):
         figure, caption = _panel(quantity, series)
         svg, _ = figures.save(figure, folder, f"curve-{place}")
         finding = caption.partition("\n")[0]
         alt = f"Line chart of {quantity} against step: {', '.join(series)}. {finding}"
         panels.append(SavedFigure(svg.stem, svg, None, caption, alt, False, ()))
-    return panels, list(quantities)[PANELS:]
+    return panels, [quantity for quantity, _ in shown[PANELS:]]
+
+
+def _split(quantity: str, series: Series) -> Iterator[tuple[str, Series]]:
+    """Panels of one quantity: one, or one for each first word of the phases where it is full."""
+    metrics = {name.split()[0] for name in series}
+    quantity = metrics.pop() if len(metrics) == 1 else quantity
+    if len(series) <= len(_SERIES):
+        yield quantity, _short(series)
+        return
+    parts: dict[str, Series] = {}
+    for name, curve in series.items():
+        head, _, rest = name.split()[-1].partition("-")
+        parts.setdefault(head, {})[rest or name] = curve
+    yield from ((f"{quantity}, {head}", part) for head, part in parts.items())
 
 
 def _collect(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], list[dict[float, float]]]:
