@@ -98,14 +98,17 @@ class Mnist:
     def _data(self, config: MnistConfig, run: Run) -> tuple[Any, Any, bool]:
         from bioviz_core.stimuli.archives import data_folder, mnist
         from bioviz_core.stimuli.embedded import digits
-        from bioviz_core.stimuli.sources import Normalized, Subset
+        from bioviz_core.stimuli.sources import ArraySource, Subset, column
 
         if data_folder() is None:
             run.fact("data", "scikit-learn's 8 x 8 digits in place of MNIST: BIOVIZ_DATA is unset")
             return digits("train"), digits("test"), False
         train, test = mnist("train"), mnist("test")
         run.fact("data", f"MNIST: the first {config.images:,} to train, {len(test):,} to test")
-        cut = Subset(train, range(config.images))
-        return (
-            Normalized(cut, mean=MEAN, std=STD), Normalized(test, mean=MEAN, std=STD), True
-        )  # fmt: skip
+        train, test = (
+            ArraySource(
+                inputs=(column(source, "inputs") - MEAN) / STD, labels=column(source, "labels")
+            )
+            for source in (Subset(train, range(config.images)), test)
+        )
+        return train, test, True
