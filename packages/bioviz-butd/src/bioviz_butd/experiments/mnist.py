@@ -98,17 +98,19 @@ class Mnist:
     def _data(self, config: MnistConfig, run: Run) -> tuple[Any, Any, bool]:
         from bioviz_core.stimuli.archives import data_folder, mnist
         from bioviz_core.stimuli.embedded import digits
-        from bioviz_core.stimuli.sources import ArraySource, Subset, column
 
         if data_folder() is None:
             run.fact("data", "scikit-learn's 8 x 8 digits in place of MNIST: BIOVIZ_DATA is unset")
             return digits("train"), digits("test"), False
-        train, test = mnist("train"), mnist("test")
-        run.fact("data", f"MNIST: the first {config.images:,} to train, {len(test):,} to test")
-        train, test = (
-            ArraySource(
-                inputs=(column(source, "inputs") - MEAN) / STD, labels=column(source, "labels")
-            )
-            for source in (Subset(train, range(config.images)), test)
-        )
+        train, test = normalized(mnist("train"), config.images), normalized(mnist("test"))
+        run.fact("data", f"MNIST: the first {len(train):,} to train, {len(test):,} to test")
         return train, test, True
+
+
+def normalized(source: Any, count: int | None = None) -> Any:
+    """The first `count` digits with `(pixel - mean) / std`."""
+    from bioviz_core.stimuli.sources import ArraySource, Subset
+
+    cut = Subset(source, range(len(source) if count is None else count))
+    inputs, labels = cut.column("inputs"), cut.column("labels")
+    return ArraySource(inputs=(inputs - MEAN) / STD, labels=labels, classes=10)
