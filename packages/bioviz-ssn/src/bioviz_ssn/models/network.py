@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
@@ -115,9 +116,9 @@ class Network(Recurrent):
 
 def time_constants(tau: ArrayLike, cells: int, dtype: Any) -> Array:
     """`tau (cells,)` from one number or one per cell; `ParameterError` unless positive."""
-    given = jnp.asarray(tau, dtype)
+    given = np.asarray(tau, dtype)
     if given.shape not in ((), (cells,)):
         raise ParameterError(f"tau must be one number or {cells}, got shape {given.shape}")
-    if not bool(((given > 0) & (given < jnp.inf)).all()):
-        raise ParameterError(f"tau must be positive, got {given} ms")
-    return jnp.broadcast_to(given, (cells,))
+    if not ((given > 0) & (given < np.inf)).all():
+        raise ParameterError(f"tau must be positive and finite, got {given} ms")
+    return jnp.asarray(np.broadcast_to(given, (cells,)))

@@ -18,7 +18,7 @@ from jax import Array
 
 from bioviz_ssn.power_law import PowerLaw
 from bioviz_ssn.solvers import newton
-from bioviz_ssn.solvers.solution import RATE_CAP, Solution, bound
+from bioviz_ssn.solvers.solution import RATE_CAP, Solution, bound, largest
 
 WARM_UP = 16  # Euler steps of a quarter of the fastest time constant
 ITERATIONS = 40  # of the chord; contracting by half, 40 reach the rounding of float64
@@ -47,7 +47,7 @@ def solve(
 
     warm = jax.lax.fori_loop(0, WARM_UP, euler, r)
     u = warm @ weights.T + drive
-    peak = jnp.max(warm, axis=-1, initial=0)
+    peak = largest(warm)
     sound = peak < RATE_CAP
     u = jnp.where(sound[:, None], u, 0)
     # A system that runs away has no part in the mean, or it would spoil the chord for its mates.
@@ -121,7 +121,7 @@ def adjoint(
     def advance(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         x, _, count = state
         to = cotangent + (cotangent * mean_gain + x * spread) @ dressed
-        return to, _largest(to - x) / (_largest(to) + jnp.finfo(x.dtype).tiny), count + 1
+        return to, largest(to - x) / (largest(to) + jnp.finfo(x.dtype).tiny), count + 1
 
     start = (cotangent, jnp.full(len(gain), jnp.inf, gain.dtype), jnp.zeros((), jnp.int32))
     x, change, _ = jax.lax.while_loop(unfinished, advance, start)
@@ -160,9 +160,9 @@ def _iterate(
         u, r, change, before, steps, active, good = state
         to = drive + (r + constant - gain * u) @ dressed.T
         rates = law.rate(to)
-        left = _largest(rates - r)
+        left = largest(rates - r)
         done = left <= 0.3 * bound(rates, tol)
-        sound = (left < STALLED * before) & (jnp.max(rates, axis=-1, initial=0) < RATE_CAP)
+        sound = (left < STALLED * before) & (largest(rates) < RATE_CAP)
         moved = active & (sound | done)
         steps = steps + active
         return (
@@ -190,8 +190,4 @@ def _iterate(
 
 
 def _residual(weights: Array, drive: Array, r: Array, law: PowerLaw) -> Array:
-    return _largest(law.rate(r @ weights.T + drive) - r)
-
-
-def _largest(x: Array) -> Array:
-    return jnp.max(jnp.abs(x), axis=-1, initial=0)
+    return largest(law.rate(r @ weights.T + drive) - r)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from bioviz_ssn.power_law import PowerLaw
-from bioviz_ssn.solvers.solution import RATE_CAP, Solution, bound
+from bioviz_ssn.solvers.solution import RATE_CAP, Solution, bound, largest
 
 
 def euler_step(r: Array, u: Array, tau: Array, law: PowerLaw, dt: float) -> Array:
@@ -40,15 +40,15 @@ def solve(
     def advance(state: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
         r, active, steps, count = state
         u = inputs(r)
-        steady = jnp.max(jnp.abs(law.rate(u) - r), axis=-1, initial=0) <= bound(r, tol)
+        steady = largest(law.rate(u) - r) <= bound(r, tol)
         to = jnp.where((active & ~steady)[:, None], euler_step(r, u, tau, law, dt), r)
-        sound = jnp.max(to, axis=-1, initial=0) < RATE_CAP
+        sound = largest(to) < RATE_CAP
         active &= ~steady & sound
         return jnp.where(sound[:, None], to, r), active, steps + active, count + 1
 
     zeros = jnp.zeros(len(r), jnp.int32)
     r, _, steps, _ = jax.lax.while_loop(unfinished, advance, (r, finite, zeros, zeros.sum()))
-    drift = jnp.abs(law.rate(inputs(r)) - r).max(-1, initial=0)
-    to = euler_step(r, inputs(r), tau, law, dt).max(-1, initial=0)
+    drift = largest(law.rate(inputs(r)) - r)
+    to = largest(euler_step(r, inputs(r), tau, law, dt))
     diverged = ~finite | ~(to < RATE_CAP)
     return Solution(r, jnp.where(finite, drift, jnp.inf), steps, diverged)

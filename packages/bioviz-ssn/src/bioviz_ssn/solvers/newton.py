@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from bioviz_ssn.power_law import PowerLaw
-from bioviz_ssn.solvers.solution import RATE_CAP, Solution, bound
+from bioviz_ssn.solvers.solution import RATE_CAP, Solution, bound, largest
 
 FIRST_STEP = 0.2  # of the fastest time constant
 ACCURACY = 0.1
@@ -57,13 +57,13 @@ def solve(
         step, is_positive = _solve(matrix, drift)
         to = jnp.maximum(r + step, 0)
         drift_there, gain_there = at(to)
-        scale, size = jnp.max(jnp.abs(drift)), jnp.max(jnp.abs(drift_there))
-        remainder = jnp.max(jnp.abs(drift_there - tau / dt * step))
+        scale, size = largest(drift), largest(drift_there)
+        remainder = largest(drift_there - tau / dt * step)
         # With a growing mode faster than 1/dt the determinant changes its sign and the step turns
         # round; just before that it is far longer than an explicit one.
         forward = is_positive
-        forward &= jnp.max(jnp.abs(step)) <= RESTLESS * dt * jnp.max(jnp.abs(drift / tau))
-        runaway = ~(jnp.max(to) < RATE_CAP) & forward
+        forward &= largest(step) <= RESTLESS * dt * largest(drift / tau)
+        runaway = ~(largest(to) < RATE_CAP) & forward
         good = ~runaway & forward & ((remainder <= ACCURACY * scale) | (size < ACCURACY * scale))
         grown = jnp.where(remainder < ACCURACY / 8 * scale, 8 * dt, 2 * dt)
         r, drift = jnp.where(good, to, r), jnp.where(good, drift_there, drift)
@@ -72,7 +72,7 @@ def solve(
             drift,
             jnp.where(good, gain_there, gain),
             jnp.clip(jnp.where(good, grown, dt / 4), 1e-9, 1e8),
-            ~runaway & (jnp.max(jnp.abs(drift)) > bound(r, tol)),
+            ~runaway & (largest(drift) > bound(r, tol)),
             runaway,
             state.count + 1,
         )
@@ -83,7 +83,7 @@ def solve(
         drift,
         gain,
         FIRST_STEP * jnp.min(tau),
-        jnp.max(jnp.abs(drift)) > bound(r, tol),
+        largest(drift) > bound(r, tol),
         jnp.zeros((), bool),
         jnp.zeros((), jnp.int32),
     )
@@ -91,10 +91,10 @@ def solve(
     # One step more reaches the level of rounding.
     step, _ = _solve(identity - last.gain[:, None] * weights, last.drift)
     to = jnp.maximum(last.r + step, 0)
-    drift, residual = at(to)[0], jnp.max(jnp.abs(last.drift))
-    better = jnp.max(jnp.abs(drift)) < residual
+    drift, residual = at(to)[0], largest(last.drift)
+    better = largest(drift) < residual
     r = jnp.where(better & ~last.active, to, last.r)
-    residual = jnp.where(better & ~last.active, jnp.max(jnp.abs(drift)), residual)
+    residual = jnp.where(better & ~last.active, largest(drift), residual)
     return Solution(r, residual, last.count, last.diverged)
 
 

@@ -212,12 +212,14 @@ def follow(
         to, step, dt, part = jax.lax.optimization_barrier((to, step, dt, part))
         drift_there, gain_there = at(to)
         # The linearization predicts the drift there: drift - (I - S W) step.
-        remainder = jnp.maximum(
-            jnp.abs(drift_there.e - drift.e - (tau[0] / dt * step.e - drift.e) / part),
-            jnp.abs(drift_there.i - drift.i - (tau[1] / dt * step.i - drift.i) / part),
+        remainder = _largest(
+            Pair(
+                drift_there.e - drift.e - (tau[0] / dt * step.e - drift.e) / part,
+                drift_there.i - drift.i - (tau[1] / dt * step.i - drift.i) / part,
+            )
         )
         scale = _largest(drift)
-        runaway = state.active & ~(jnp.maximum(to.e, to.i) < RATE_CAP) & (det > 0)
+        runaway = state.active & ~(_largest(to) < RATE_CAP) & (det > 0)
         good = state.active & ~runaway & (det > 0) & (remainder <= ACCURACY * scale)
         # At the level of rounding the remainder is noise; what lowers the residual is progress.
         good |= state.active & ~runaway & (_largest(drift_there) < ACCURACY * scale)
@@ -280,7 +282,9 @@ def _bound(r: Pair, tol: float) -> Array:
 
 
 def _largest(pair: Pair) -> Array:
-    return jnp.maximum(jnp.abs(pair.e), jnp.abs(pair.i))
+    e, i = jnp.abs(pair.e), jnp.abs(pair.i)
+    # XLA's maximum may skip a NaN; comparisons do not.
+    return jnp.where((e < jnp.inf) & (i < jnp.inf), jnp.maximum(e, i), jnp.inf)
 
 
 def _choose(where: Array, yes: Pair, no: Pair) -> Pair:

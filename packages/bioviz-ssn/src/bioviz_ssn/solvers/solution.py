@@ -23,6 +23,12 @@ class Solution(NamedTuple):
     diverged: Array
 
 
+def largest(x: Array) -> Array:
+    """`max |x|` over the last axis, infinite where there is a NaN: on the CPU XLA's max skips it."""
+    size = jnp.abs(x)
+    return jnp.where(jnp.all(size < jnp.inf, axis=-1), jnp.max(size, axis=-1, initial=0), jnp.inf)
+
+
 def bound(r: Array, tol: float) -> Array:
     """The residual below which rates `r (..., cells)` count as steady: `tol (1 + max r)`."""
     return tol * (1 + jnp.max(r, axis=-1, initial=0))
