@@ -16,6 +16,12 @@ def bioviz_register(registry: Registrar) -> None:
         summary="Gradient descent on the model's objective, by autograd",
         framework="torch",
     )
+    registry.rule(
+        "backprop-jax",
+        f"{bridge}.jax:Backprop",
+        summary="Gradient descent on the model's objective, by an optax optimiser",
+        framework="jax",
+    )
     stimuli, analyses = "bioviz_core.stimuli", "bioviz_core.analyses"
     for name, place, summary in (
         ("digits", "embedded:digits", "Real handwritten digits, 8 x 8, from scikit-learn"),

@@ -240,7 +240,8 @@ def _forward(
         batch = drive.shape[:-1]
         found = Solution(found.r.reshape(drive.shape), *(x.reshape(batch) for x in found[1:]))
         peak = jnp.max(found.r, axis=-1, initial=0)
-    converged = found.residual <= tol * (1 + peak)
+    # A rate that is not finite has an infinite residual and an infinite bound.
+    converged = (found.residual <= tol * (1 + peak)) & (peak < jnp.inf) & ~found.diverged
     info = (found.r, found.residual, converged, found.steps, found.diverged)
     return info, (weights, drive, tau, start, found.r, converged, shared)
 

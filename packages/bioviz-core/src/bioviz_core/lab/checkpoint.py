@@ -210,11 +210,8 @@ def _refill_array(like: Array, node: Node, path: str, read: Read) -> Array:
     if where in ("numpy", "scalar"):
         return rebuild(node | {"in": where}, path, read)
     value = unpacked(read(path), node["array"])
-    if where == "torch":
-        return import_module("bioviz_core.bridge.torch").import_leaf(value, node["array"], like)
-    if like.dtype.kind == "V":
-        value = value.view(like.dtype)
-    return like.__array_namespace__().asarray(value, device=like.device)
+    bridge = import_module(f"bioviz_core.bridge.{where}")
+    return bridge.import_leaf(value, node["array"], like)
 
 
 def _refill_live(like: Any, stored: Node, path: str, read: Read) -> Any:

@@ -201,7 +201,8 @@ class _Loop:
             raise IncompatibleError(refused)
         self.host.adopt(self.model, None)
         seed = seeding.seed_for(self.seed, "init")
-        self.state = self.rule.init(self.model, self.batch(), seed=seed)
+        with self.host.step(seed):
+            self.state = self.rule.init(self.model, self.batch(), seed=seed)
         if self.run is not None:
             like = {"model": self.model, "rule": self.state, "memo": ANY, "done": ANY}
             if found := self.run.restore(like, phase=self.phase):

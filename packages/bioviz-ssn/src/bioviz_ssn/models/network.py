@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import jax
 import jax.numpy as jnp
@@ -11,10 +12,19 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
+from bioviz_core.interfaces import Batch, Framework, Objective, Synapse
 from bioviz_ssn.errors import ParameterError
 from bioviz_ssn.fixed_point import FixedPoint, Solver, System, fixed_point
 from bioviz_ssn.power_law import PowerLaw
 from bioviz_ssn.simulation import Trajectory, simulate
+
+
+def _squared(rates: Array, batch: Batch) -> Array:
+    return jnp.mean(jnp.square(rates - batch["targets"]))
+
+
+RATES = Objective("mean squared distance of the rates to their targets", _squared, ("targets",))
+"""What the small networks are trained for unless told otherwise; `targets` are rates in hertz."""
 
 
 class Recurrent:
@@ -23,9 +33,9 @@ class Recurrent:
     A subclass is a frozen pytree with the leaf `params` and a method `system(params, drive)`.
     """
 
-    framework = "jax"
+    framework: ClassVar[Framework] = "jax"
     params: Any
-    objective: Any
+    objective: Objective | None
 
     def system(self, params: Any, drive: Array, /) -> System:
         """The equations for this input."""
@@ -95,11 +105,17 @@ class Network(Recurrent):
     params: Array
     tau: Array
     law: PowerLaw = field(default=PowerLaw(), metadata={"static": True})
-    objective: Any = field(default=None, metadata={"static": True})
+    objective: Objective | None = field(default=RATES, metadata={"static": True})
 
     @classmethod
     def create(
-        cls, weights: ArrayLike, *, tau: ArrayLike = 10.0, n: float = 2.0, k: float = 0.04
+        cls,
+        weights: ArrayLike,
+        *,
+        tau: ArrayLike = 10.0,
+        n: float = 2.0,
+        k: float = 0.04,
+        objective: Objective | None = RATES,
     ) -> Network:
         """From weights, time constants (one, or one per cell), power and scale."""
         params = jnp.asarray(weights)
@@ -107,11 +123,20 @@ class Network(Recurrent):
             raise ParameterError(f"weights must be square, rows as targets, got {params.shape}")
         if not jnp.issubdtype(params.dtype, jnp.floating):
             params = params.astype(float)
-        return cls(params, time_constants(tau, len(params), params.dtype), PowerLaw(k, n))
+        return cls(params, time_constants(tau, len(params), params.dtype), PowerLaw(k, n), objective)
 
     def system(self, params: Array, drive: Array, /) -> System:
         """The equations for `drive (..., cells)`."""
         return System(params, jnp.asarray(drive, params.dtype), self.tau, self.law)
+
+    def synapses(self, drive: Array, /) -> dict[str, Synapse]:
+        """The recurrent weights, with the steady rates at both ends."""
+        rates = self(drive)
+        return {"recurrent": Synapse(rates, rates, self.params)}
+
+    def nudge(self, deltas: Mapping[str, Array], /) -> Network:
+        """Add to the weights."""
+        return replace(self, params=self.params + deltas["recurrent"])
 
 
 def time_constants(tau: ArrayLike, cells: int, dtype: Any) -> Array:

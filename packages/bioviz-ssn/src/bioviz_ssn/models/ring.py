@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
+from bioviz_core.interfaces import Objective
 from bioviz_ssn.errors import ParameterError
 from bioviz_ssn.fixed_point import System
-from bioviz_ssn.models.network import Recurrent, time_constants
+from bioviz_ssn.models.network import RATES, Recurrent, time_constants
 from bioviz_ssn.parameters import log_weights, signed_weights
 from bioviz_ssn.power_law import PowerLaw
 
@@ -32,7 +32,7 @@ class RingSSN(Recurrent):
     tau: Array
     kernel: Array
     law: PowerLaw = field(default=PowerLaw(), metadata={"static": True})
-    objective: Any = field(default=None, metadata={"static": True})
+    objective: Objective | None = field(default=RATES, metadata={"static": True})
 
     @classmethod
     def create(
@@ -44,7 +44,7 @@ class RingSSN(Recurrent):
         tau: tuple[float, float] = (20.0, 10.0),
         n: float = 2.0,
         k: float = 0.04,
-        objective: Any = None,
+        objective: Objective | None = RATES,
     ) -> RingSSN:
         """From signed weights `[[EE, EI], [IE, II]]`, which are not divided by their number."""
         if points < 1 or not width > 0:

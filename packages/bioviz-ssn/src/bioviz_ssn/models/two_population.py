@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
+from bioviz_core.interfaces import Objective, Synapse
 from bioviz_ssn.fixed_point import System
-from bioviz_ssn.models.network import Recurrent, time_constants
+from bioviz_ssn.models.network import RATES, Recurrent, time_constants
 from bioviz_ssn.parameters import log_weights, signed_weights
 from bioviz_ssn.power_law import PowerLaw
 
@@ -29,7 +30,7 @@ class TwoPopulationSSN(Recurrent):
     params: Array
     tau: Array
     law: PowerLaw = field(default=PowerLaw(), metadata={"static": True})
-    objective: Any = field(default=None, metadata={"static": True})
+    objective: Objective | None = field(default=RATES, metadata={"static": True})
 
     @classmethod
     def create(
@@ -39,7 +40,7 @@ class TwoPopulationSSN(Recurrent):
         tau: ArrayLike = (20.0, 10.0),
         n: float = 2.0,
         k: float = 0.04,
-        objective: Any = None,
+        objective: Objective | None = RATES,
     ) -> TwoPopulationSSN:
         """From signed weights `[[EE, EI], [IE, II]]`, rows as targets."""
         params = log_weights(weights)
@@ -54,3 +55,13 @@ class TwoPopulationSSN(Recurrent):
         """The equations for `drive (..., 2)`."""
         drive = jnp.asarray(drive, params.dtype)
         return System(signed_weights(params), drive, self.tau, self.law, axis=-1)
+
+    def synapses(self, drive: Array, /) -> dict[str, Synapse]:
+        """The weights J, with the steady rates at both ends."""
+        rates = self(drive).reshape(-1, 2)
+        return {"recurrent": Synapse(rates, rates, self.weights)}
+
+    def nudge(self, deltas: Mapping[str, Array], /) -> TwoPopulationSSN:
+        """Add to J; a weight stops short of changing its sign."""
+        change = jnp.maximum(deltas["recurrent"] / self.weights, -0.99)
+        return replace(self, params=self.params + jnp.log1p(change))

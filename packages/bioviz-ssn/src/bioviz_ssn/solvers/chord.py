@@ -61,9 +61,9 @@ def solve(
     found = law.rate(u)
     drift = law.rate(found @ weights.T + drive) - found
     better = jnp.maximum(found + drift + gain * (drift @ dressed.T), 0)
-    found = jnp.where(good[:, None], better, warm)
+    found = jnp.where(good[:, None], better, r)
     residual = _residual(weights, drive, found, law)
-    left = finite & ~(residual <= bound(found, tol))
+    left = finite & ~(good & (residual <= bound(found, tol)))
     state = (left, found, WARM_UP + steps, jnp.zeros_like(left))
 
     def rest(state: tuple[Array, ...]) -> tuple[Array, ...]:
