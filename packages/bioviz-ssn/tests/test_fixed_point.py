@@ -4,14 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from bioviz_ssn.errors import FixedPointError, ParameterError
 from bioviz_ssn.fixed_point import FixedPoint, System, fixed_point
 from bioviz_ssn.models.network import Network
 from bioviz_ssn.models.two_population import TwoPopulationSSN
 from bioviz_ssn.power_law import PowerLaw
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 K = 0.04
 LARGE = 60  # more cells than get an LU of their own
@@ -135,9 +134,7 @@ def test_pairs_end_where_their_dynamics_from_rest_end(x64: None) -> None:
     settled = (left < 1e-8 * (1 + last.max(0))) & (last.max(0) < 1e4)
     assert 0.6 < settled.mean() < 0.9
     assert bool(np.asarray(fp.converged)[settled].all())
-    np.testing.assert_allclose(
-        np.asarray(fp.r)[:, settled], last[:, settled], atol=1e-4, rtol=1e-4
-    )
+    np.testing.assert_allclose(np.asarray(fp.r)[:, settled], last[:, settled], atol=1e-4, rtol=1e-4)
     assert bool(jnp.isfinite(fp.r).all())
 
 

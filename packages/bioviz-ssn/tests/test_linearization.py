@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
 from bioviz_ssn.linearization import (
     jacobian,
     leading,

@@ -3,7 +3,6 @@ from __future__ import annotations
 import jax
 import numpy as np
 import pytest
-
 from bioviz_ssn.errors import ParameterError
 from bioviz_ssn.parameters import LayerParams, log_weights, signed_weights
 

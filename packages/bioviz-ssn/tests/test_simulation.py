@@ -3,7 +3,6 @@ from __future__ import annotations
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
 from bioviz_ssn.errors import ParameterError
 from bioviz_ssn.models.network import Network
 from bioviz_ssn.models.two_population import TwoPopulationSSN

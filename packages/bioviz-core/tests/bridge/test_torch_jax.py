@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-
 from bioviz_core.bridge.torch_jax import TorchFromJax
 
 
@@ -62,7 +61,9 @@ def test_outputs_and_gradients_are_those_of_jax() -> None:
     x = torch.linspace(-1, 1, 12).reshape(4, 3).requires_grad_()
     out = layer(x)
     out.sum().backward()
-    own = jax.grad(lambda p, x: apply(p, x).sum(), argnums=(0, 1))(params(), jnp.asarray(x.detach()))
+    own = jax.grad(lambda p, x: apply(p, x).sum(), argnums=(0, 1))(
+        params(), jnp.asarray(x.detach())
+    )
     np.testing.assert_allclose(out.detach(), apply(params(), x.detach().numpy()), rtol=1e-6)
     np.testing.assert_allclose(layer.w.grad, own[0]["w"], rtol=1e-5)
     assert x.grad is not None

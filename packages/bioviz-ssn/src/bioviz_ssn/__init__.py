@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from bioviz_ssn.fixed_point import FixedPoint as FixedPoint
     from bioviz_ssn.fixed_point import System as System
     from bioviz_ssn.fixed_point import fixed_point as fixed_point
+    from bioviz_ssn.geometry import GridSpec as GridSpec
+    from bioviz_ssn.geometry import orientation_map as orientation_map
+    from bioviz_ssn.geometry import ring_distance as ring_distance
     from bioviz_ssn.linearization import jacobian as jacobian
     from bioviz_ssn.linearization import stability as stability
     from bioviz_ssn.linearization import stability_penalty as stability_penalty
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
     from bioviz_ssn.models.network import Network as Network
     from bioviz_ssn.models.ring import RingSSN as RingSSN
     from bioviz_ssn.models.two_population import TwoPopulationSSN as TwoPopulationSSN
+    from bioviz_ssn.models.v1_layers import MiddleLayer as MiddleLayer
+    from bioviz_ssn.models.v1_layers import SuperficialLayer as SuperficialLayer
     from bioviz_ssn.parameters import LayerParams as LayerParams
     from bioviz_ssn.parameters import SSNParams as SSNParams
     from bioviz_ssn.power_law import PowerLaw as PowerLaw
@@ -33,10 +38,12 @@ if TYPE_CHECKING:
 _MODULES = {
     "errors": "FixedPointError InitializationError ParameterError",
     "fixed_point": "FixedPoint System fixed_point",
+    "geometry": "GridSpec orientation_map ring_distance",
     "linearization": "jacobian stability stability_penalty susceptibility",
     "models.network": "Network",
     "models.ring": "RingSSN",
     "models.two_population": "TwoPopulationSSN",
+    "models.v1_layers": "MiddleLayer SuperficialLayer",
     "parameters": "LayerParams SSNParams",
     "power_law": "PowerLaw",
     "rules.implicit_gradient": "ImplicitGradient",

@@ -22,7 +22,13 @@ class FixedPointError(SSNError, ArithmeticError):
     """
 
     def __init__(
-        self, unconverged: int, total: int, *, diverged: int, worst: tuple[int, ...], residual: float
+        self,
+        unconverged: int,
+        total: int,
+        *,
+        diverged: int,
+        worst: tuple[int, ...],
+        residual: float,
     ) -> None:
         self.unconverged, self.total, self.diverged = unconverged, total, diverged
         self.worst, self.residual = worst, residual

@@ -15,7 +15,7 @@ from bioviz_ssn.errors import FixedPointError, ParameterError
 from bioviz_ssn.power_law import PowerLaw
 from bioviz_ssn.solvers import chord, euler, newton, pairs
 from bioviz_ssn.solvers.pairs import Pair
-from bioviz_ssn.solvers.solution import Solution, bound
+from bioviz_ssn.solvers.solution import Solution
 
 Solver = Literal["auto", "euler", "pairs", "chord", "newton"]
 P = TypeVar("P", contravariant=True)

@@ -9,10 +9,10 @@ from typing import Any, ClassVar, Self
 import jax
 import jax.numpy as jnp
 import numpy as np
+from bioviz_core.interfaces import Batch, Framework, Objective, Synapse
 from jax import Array
 from jax.typing import ArrayLike
 
-from bioviz_core.interfaces import Batch, Framework, Objective, Synapse
 from bioviz_ssn.errors import ParameterError
 from bioviz_ssn.fixed_point import FixedPoint, Solver, System, fixed_point
 from bioviz_ssn.power_law import PowerLaw
@@ -123,7 +123,9 @@ class Network(Recurrent):
             raise ParameterError(f"weights must be square, rows as targets, got {params.shape}")
         if not jnp.issubdtype(params.dtype, jnp.floating):
             params = params.astype(float)
-        return cls(params, time_constants(tau, len(params), params.dtype), PowerLaw(k, n), objective)
+        return cls(
+            params, time_constants(tau, len(params), params.dtype), PowerLaw(k, n), objective
+        )
 
     def system(self, params: Array, drive: Array, /) -> System:
         """The equations for `drive (..., cells)`."""

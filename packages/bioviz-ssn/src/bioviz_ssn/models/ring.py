@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 
 import jax
 import jax.numpy as jnp
+from bioviz_core.interfaces import Objective
 from jax import Array
 from jax.typing import ArrayLike
 
-from bioviz_core.interfaces import Objective
 from bioviz_ssn.errors import ParameterError
 from bioviz_ssn.fixed_point import System
 from bioviz_ssn.models.network import RATES, Recurrent, time_constants

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 
 import jax
 import jax.numpy as jnp
+from bioviz_core.interfaces import Objective, Synapse
 from jax import Array
 from jax.typing import ArrayLike
 
-from bioviz_core.interfaces import Objective, Synapse
 from bioviz_ssn.fixed_point import System
 from bioviz_ssn.models.network import RATES, Recurrent, time_constants
 from bioviz_ssn.parameters import log_weights, signed_weights

@@ -6,9 +6,9 @@ from typing import Any, Protocol, runtime_checkable
 
 import jax
 import optax
+from bioviz_core.interfaces import Batch, Framework, HasObjective, Step
 from jax import Array
 
-from bioviz_core.interfaces import Batch, Framework, HasObjective, Step
 from bioviz_ssn.fixed_point import FixedPoint, System
 from bioviz_ssn.linearization import SLOWEST, stability_penalty
 
