@@ -166,7 +166,7 @@ class Host:
         self.precision, self.device = precision, _device(device)
 
     def place(self, batch: Batch) -> Batch:
-        """The batch as arrays on the device: floats in the run's precision, integers as they are."""
+        """The batch on the device: floats in the run's precision, integers as they are."""
         with jax.enable_x64(self.precision == "float64"):
             return {key: self._place(value) for key, value in batch.items()}  # type: ignore[return-value]  # TypedDict of arrays
 
