@@ -279,9 +279,9 @@ def test_throw_counts_and_points_to_the_worst() -> None:
 def test_a_bad_input_is_named_outside_jit_and_flagged_inside(cells: int) -> None:
     network = recurrent(cells)
     drive = jnp.ones((5, cells)).at[1, 0].set(jnp.nan)
-    with pytest.raises(ParameterError, match="^drive holds NaN"):
+    with pytest.raises(ParameterError, match=r"^drive holds NaN"):
         network.fixed_point(drive)
-    with pytest.raises(ParameterError, match="^weights holds NaN"):
+    with pytest.raises(ParameterError, match=r"^weights holds NaN"):
         fixed_point(network, network.params * jnp.inf, jnp.ones((5, cells)))
     fp = jax.jit(network.fixed_point)(drive)
     assert fp.converged.tolist() == [True, False, True, True, True]

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.autograd import Function
+from torch.utils.dlpack import from_dlpack
 
 TWICE = (
     "TorchFromJax has first derivatives only: JAX computed this gradient outside torch's graph. "
@@ -43,7 +44,7 @@ class TorchFromJax(nn.Module):
         self._names: list[str] = []
         for path, leaf in leaves:
             name = jax.tree_util.keystr(path, simple=True, separator="_") or "params"
-            tensor = torch.from_dlpack(jnp.asarray(leaf)).clone()
+            tensor = from_dlpack(jnp.asarray(leaf)).clone()
             if tensor.is_floating_point():
                 self.register_parameter(name, nn.Parameter(tensor))
             else:
@@ -59,7 +60,7 @@ class TorchFromJax(nn.Module):
         if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
             outputs = _Apply.apply(self._compiled, *tensors)
         else:
-            outputs = map(torch.from_dlpack, self._compiled.alone([*map(_to_jax, tensors)]))
+            outputs = map(from_dlpack, self._compiled.alone([*map(_to_jax, tensors)]))
         return jax.tree.unflatten(self._compiled.outputs, outputs)
 
 
@@ -93,7 +94,7 @@ class _Apply(Function):
         floats = [a if f else None for a, f in zip(arrays, is_float, strict=True)]
         others = [None if f else a for a, f in zip(arrays, is_float, strict=True)]
         found, pullback = compiled.forward(floats, others)
-        outputs = tuple(map(torch.from_dlpack, found))
+        outputs = tuple(map(from_dlpack, found))
         ctx.mark_non_differentiable(*(x for x in outputs if not x.is_floating_point()))
         # Autograd may call backward in a thread of its own, where the context would be lost.
         shapes = [jax.typeof(array) for array in found]
@@ -123,8 +124,7 @@ class _Pull(Function):
             ]
             slopes = compiled.backward(pullback, given)
         return tuple(
-            torch.from_dlpack(slope) if f else None
-            for slope, f in zip(slopes, is_float, strict=True)
+            from_dlpack(slope) if f else None for slope, f in zip(slopes, is_float, strict=True)
         )
 
     @staticmethod
@@ -167,4 +167,5 @@ def _to_jax(tensor: Tensor) -> jax.Array:
     tensor = tensor.detach().resolve_conj().resolve_neg()
     if tensor.dtype == torch.int64 and not _is_64():
         tensor = tensor.to(torch.int32)
-    return jax.dlpack.from_dlpack(tensor.contiguous())
+    array: jax.Array = jax.dlpack.from_dlpack(tensor.contiguous())
+    return array

@@ -18,6 +18,8 @@ from bioviz_ssn.parameters import LayerParams, SSNParams
 from bioviz_ssn.power_law import PowerLaw
 
 TAU = (20.0, 10.0)
+LAW = PowerLaw()
+GRID = GridSpec()
 
 
 @jax.tree_util.register_dataclass
@@ -31,7 +33,7 @@ class MiddleLayer:
 
     to_trained: Array
     tau: Array
-    law: PowerLaw = field(default=PowerLaw(), metadata={"static": True})
+    law: PowerLaw = field(default=LAW, metadata={"static": True})
 
     @classmethod
     def create(
@@ -40,7 +42,7 @@ class MiddleLayer:
         *,
         trained: float = TRAINED,
         tau: tuple[float, float] = TAU,
-        law: PowerLaw = PowerLaw(),
+        law: PowerLaw = LAW,
     ) -> MiddleLayer:
         """From the preferred orientations of the points, in degrees."""
         return cls(ring_distance(jnp.asarray(orientations) - trained), jnp.asarray(tau), law)
@@ -74,7 +76,7 @@ class SuperficialLayer:
 
     kernel: HorizontalKernel
     tau: Array
-    law: PowerLaw = field(default=PowerLaw(), metadata={"static": True})
+    law: PowerLaw = field(default=LAW, metadata={"static": True})
     couple_baselines: bool = field(default=True, metadata={"static": True})
     legacy: bool = field(default=False, metadata={"static": True})
 
@@ -82,12 +84,12 @@ class SuperficialLayer:
     def create(
         cls,
         orientations: ArrayLike,
-        grid: GridSpec = GridSpec(),
+        grid: GridSpec = GRID,
         *,
         p_local: tuple[float, float] = (0.4, 0.7),
         trained: float = TRAINED,
         tau: tuple[float, float] = TAU,
-        law: PowerLaw = PowerLaw(),
+        law: PowerLaw = LAW,
         couple_baselines: bool = True,
         legacy: bool = False,
     ) -> SuperficialLayer:

@@ -24,7 +24,7 @@ class Solution(NamedTuple):
 
 
 def largest(x: Array) -> Array:
-    """`max |x|` over the last axis, infinite where there is a NaN: on the CPU XLA's max skips it."""
+    """`max |x|` over the last axis, infinite where there is a NaN: XLA's own max may skip it."""
     size = jnp.abs(x)
     return jnp.where(jnp.all(size < jnp.inf, axis=-1), jnp.max(size, axis=-1, initial=0), jnp.inf)
 
