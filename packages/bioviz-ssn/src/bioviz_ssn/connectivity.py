@@ -70,7 +70,9 @@ class HorizontalKernel:
             raise ParameterError(f"p_local must be two numbers from 0 to 1, got {p_local}")
         o = jnp.asarray(orientations)
         difference = ring_distance(o[:, None] - o)
-        return cls(jnp.asarray(distance), difference, ring_distance(o - trained), tuple(p_local))
+        return cls(
+            jnp.asarray(distance), difference, ring_distance(o - trained), (p_local[0], p_local[1])
+        )
 
     def weights(self, log_j: Array, kappa: Array) -> Array:
         """The superficial weights `(2 points, 2 points)`, E before I.

@@ -205,7 +205,7 @@ def _forward(
     """The fixed point, and what the gradient needs of it."""
     solver, tol, steps, law, axis, dt = settings
     system = System(weights, drive, tau, law, axis)
-    options = {"tol": tol, "max_steps": steps}
+    options: dict[str, Any] = {"tol": tol, "max_steps": steps}
     shared: tuple[Array, Array] | None = None
     cells = drive.shape[-1]
     if drive.size == 0:
@@ -230,8 +230,11 @@ def _forward(
         elif solver == "newton":
             finite = jnp.isfinite(flat).all(-1) & jnp.isfinite(weights).all()
             clean = jnp.where(jnp.isfinite(weights), weights, 0)
-            one = partial(newton.solve, tau=tau, law=law, **options)
-            found = jax.vmap(one, (None, 0, 0))(clean, jnp.where(finite[:, None], flat, 0), r)
+
+            def one(h: Array, r: Array) -> Solution:
+                return newton.solve(clean, h, r, tau, law, **options)
+
+            found = jax.vmap(one)(jnp.where(finite[:, None], flat, 0), r)
             residual = jnp.where(finite, found.residual, jnp.inf)
             found = found._replace(residual=residual, diverged=found.diverged | ~finite)
         else:
@@ -275,13 +278,13 @@ def _bwd(settings: _Settings, saved: tuple[Any, ...], cotangents: Info) -> tuple
     law, axis = settings.law, settings.axis
     gain = law.gain(System(weights, drive, tau, law, axis).inputs(r))
     if axis is not None:
-        g = Pair(*(jnp.where(converged, x, 0) for x in split(cotangents[0], axis)))
-        worth = pairs.adjoint(weights, split(gain, axis), g)
+        pulled = Pair(*(jnp.where(converged, x, 0) for x in split(cotangents[0], axis)))
+        worth = pairs.adjoint(weights, split(gain, axis), pulled)
         # Not 0 * NaN: a system that did not converge may hold anything.
         worth = Pair(*(jnp.where(converged, x, 0) for x in worth))
         lead = tuple(range(worth.e.ndim - (weights.ndim - 2)))
-        rates = Pair(*(jnp.where(converged, x, 0) for x in split(r, axis)))
-        to_weights = jnp.stack([jnp.stack([jnp.sum(x * y, lead) for y in rates]) for x in worth])
+        sources = Pair(*(jnp.where(converged, x, 0) for x in split(r, axis)))
+        to_weights = jnp.stack([jnp.stack([jnp.sum(x * y, lead) for y in sources]) for x in worth])
         to_drive = jnp.stack(worth, axis)
     else:
         cells = drive.shape[-1]

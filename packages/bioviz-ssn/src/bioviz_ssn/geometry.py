@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.typing import ArrayLike
+from numpy.typing import ArrayLike
 from scipy.stats import chisquare
 
 from bioviz_ssn.errors import ParameterError
@@ -40,7 +40,8 @@ class GridSpec:
     def distances(self) -> np.ndarray:
         """Distance of every pair of points, in mm: `(points^2, points^2)`."""
         x, y = (axis.ravel() for axis in self.coordinates)
-        return np.hypot(x[:, None] - x, y[:, None] - y)
+        distance: np.ndarray = np.hypot(x[:, None] - x, y[:, None] - y)
+        return distance
 
     def central(self, side: int) -> np.ndarray:
         """Indices of the central `side x side` points."""
@@ -48,7 +49,8 @@ class GridSpec:
         if side < 1 or first < 0 or (self.points - side) % 2:
             raise ParameterError(f"no central {side} x {side} in a grid of {self.points} per side")
         rows = np.arange(first, first + side)
-        return (rows[:, None] * self.points + rows).ravel()
+        indices: np.ndarray = (rows[:, None] * self.points + rows).ravel()
+        return indices
 
 
 def ring_distance(difference: ArrayLike, period: float = 180.0) -> Array:
@@ -76,22 +78,18 @@ def orientation_map(
     orientations look uniform; warns where no draw of `tries` does.
     """
     x, y = grid.coordinates
+    centre = grid.central(min(5 if grid.points % 2 else 4, grid.points))
     for _ in range(tries):
-        j = np.arange(waves)
-        k = (
-            2
-            * np.pi
-            / wavelength
-            * np.stack([np.cos(j * np.pi / waves), np.sin(j * np.pi / waves)])
-        )
+        direction = np.arange(waves) * np.pi / waves
+        k = 2 * np.pi / wavelength * np.stack([np.cos(direction), np.sin(direction)])
         sign, phase = rng.choice([-1.0, 1.0], waves), rng.uniform(0, 2 * np.pi, waves)
         z = np.exp(1j * (sign * (x[..., None] * k[0] + y[..., None] * k[1]) + phase)).sum(-1)
         # An angle of exactly pi is orientation 0 again.
-        found = ((np.angle(z) + np.pi) * 180 / (2 * np.pi)) % 180
-        if _is_uniform(found.ravel()[grid.central(min(5, grid.points))]):
-            return found.ravel()
+        found: np.ndarray = (((np.angle(z) + np.pi) * 180 / (2 * np.pi)) % 180).ravel()
+        if _is_uniform(found[centre]):
+            return found
     warnings.warn(f"no orientation map of {tries} had a uniform centre", stacklevel=2)
-    return found.ravel()
+    return found
 
 
 def _is_uniform(orientations: np.ndarray) -> bool:

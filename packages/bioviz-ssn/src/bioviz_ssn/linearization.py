@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from bioviz_ssn.fixed_point import Layer, System, split
@@ -29,7 +30,8 @@ def jacobian(layer: Layer[Any], params: Any, drive: Array, r: Array) -> Array:
     """`(S W - I) / tau`, per ms: `(..., cells, cells)`, for pairs `(..., *points, 2, 2)`."""
     system = layer.system(params, drive)
     recurrent, tau = _recurrent(system, r)
-    return (recurrent - jnp.eye(tau.size, dtype=r.dtype)) / tau[:, None]
+    found: Array = (recurrent - jnp.eye(tau.size, dtype=r.dtype)) / tau[:, None]
+    return found
 
 
 def susceptibility(layer: Layer[Any], params: Any, drive: Array, r: Array) -> Array:
@@ -40,7 +42,8 @@ def susceptibility(layer: Layer[Any], params: Any, drive: Array, r: Array) -> Ar
     if system.axis is not None:
         gain = jnp.moveaxis(gain, system.axis, -1)
     identity = jnp.eye(tau.size, dtype=r.dtype)
-    return jnp.linalg.solve(identity - recurrent, gain[..., None] * identity)
+    found: Array = jnp.linalg.solve(identity - recurrent, gain[..., None] * identity)
+    return found
 
 
 def stability(layer: Layer[Any], params: Any, drive: Array, r: Array) -> Array:
@@ -92,7 +95,7 @@ def leading(matrix: Array) -> Array:
     if n == 1:
         return matrix[0, 0]
     fixed = jax.lax.stop_gradient(matrix)
-    step = 1 / jnp.maximum(jnp.max(jnp.sum(jnp.abs(fixed), axis=-1)), jnp.finfo(fixed.dtype).tiny)
+    step = 1 / jnp.maximum(jnp.max(jnp.sum(jnp.abs(fixed), axis=-1)), np.finfo(fixed.dtype).tiny)
     scaled = step * fixed
     power = jnp.eye(n, dtype=fixed.dtype) + scaled + scaled @ scaled / 2
     for _ in range(_SQUARINGS):
@@ -117,10 +120,10 @@ def leading(matrix: Array) -> Array:
 
 def _orthonormal(x: Array) -> Array:
     """The two columns of `(n, 2)`, orthonormal."""
-    first = x[:, 0] / jnp.maximum(jnp.linalg.norm(x[:, 0]), jnp.finfo(x.dtype).tiny)
+    first = x[:, 0] / jnp.maximum(jnp.linalg.norm(x[:, 0]), np.finfo(x.dtype).tiny)
     second = x[:, 1] - first * (first @ x[:, 1])
     second = second - first * (first @ second)
-    second = second / jnp.maximum(jnp.linalg.norm(second), jnp.finfo(x.dtype).tiny)
+    second = second / jnp.maximum(jnp.linalg.norm(second), np.finfo(x.dtype).tiny)
     return jnp.stack([first, second], -1)
 
 

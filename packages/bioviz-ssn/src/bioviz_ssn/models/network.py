@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from bioviz_core.interfaces import Batch, Framework, Objective, Synapse
 from jax import Array
-from jax.typing import ArrayLike
+from numpy.typing import ArrayLike
 
 from bioviz_ssn.errors import ParameterError
 from bioviz_ssn.fixed_point import FixedPoint, Solver, System, fixed_point

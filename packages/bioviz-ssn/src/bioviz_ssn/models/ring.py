@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from bioviz_core.interfaces import Objective
 from jax import Array
-from jax.typing import ArrayLike
+from numpy.typing import ArrayLike
 
 from bioviz_ssn.errors import ParameterError
 from bioviz_ssn.fixed_point import System

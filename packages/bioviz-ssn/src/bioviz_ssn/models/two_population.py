@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from bioviz_core.interfaces import Objective, Synapse
 from jax import Array
-from jax.typing import ArrayLike
+from numpy.typing import ArrayLike
 
 from bioviz_ssn.fixed_point import System
 from bioviz_ssn.models.network import RATES, Recurrent, time_constants

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.typing import ArrayLike
+from numpy.typing import ArrayLike
 
 from bioviz_ssn.connectivity import TRAINED, HorizontalKernel, middle_weights, tuning
 from bioviz_ssn.errors import ParameterError

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from bioviz_ssn.power_law import PowerLaw
@@ -64,7 +65,7 @@ def solve(
     found = jnp.where(good[:, None], better, r)
     residual = _residual(weights, drive, found, law)
     left = finite & ~(good & (residual <= bound(found, tol)))
-    state = (left, found, WARM_UP + steps, jnp.zeros_like(left))
+    state: tuple[Array, ...] = (left, found, WARM_UP + steps, jnp.zeros_like(left))
 
     def rest(state: tuple[Array, ...]) -> tuple[Array, ...]:
         left, found, steps, diverged = state
@@ -121,7 +122,7 @@ def adjoint(
     def advance(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         x, _, count = state
         to = cotangent + (cotangent * mean_gain + x * spread) @ dressed
-        return to, largest(to - x) / (largest(to) + jnp.finfo(x.dtype).tiny), count + 1
+        return to, largest(to - x) / (largest(to) + np.finfo(x.dtype).tiny), count + 1
 
     start = (cotangent, jnp.full(len(gain), jnp.inf, gain.dtype), jnp.zeros((), jnp.int32))
     x, change, _ = jax.lax.while_loop(unfinished, advance, start)
@@ -176,7 +177,7 @@ def _iterate(
         )
 
     batch = len(u)
-    start = (
+    start: tuple[Array, ...] = (
         u,
         law.rate(u),
         jnp.full(batch, jnp.inf, u.dtype),

@@ -28,7 +28,7 @@ class _State(NamedTuple):
     dt: Array
     active: Array
     diverged: Array
-    count: Array
+    taken: Array
 
 
 def solve(
@@ -49,7 +49,7 @@ def solve(
         return law.rate(u) - r, law.gain(u)
 
     def unfinished(state: _State) -> Array:
-        return state.active & (state.count < max_steps)
+        return state.active & (state.taken < max_steps)
 
     def advance(state: _State) -> _State:
         r, drift, gain, dt = state.r, state.drift, state.gain, state.dt
@@ -74,7 +74,7 @@ def solve(
             jnp.clip(jnp.where(good, grown, dt / 4), 1e-9, 1e8),
             ~runaway & (largest(drift) > bound(r, tol)),
             runaway,
-            state.count + 1,
+            state.taken + 1,
         )
 
     drift, gain = at(r)
@@ -95,7 +95,7 @@ def solve(
     better = largest(drift) < residual
     r = jnp.where(better & ~last.active, to, last.r)
     residual = jnp.where(better & ~last.active, largest(drift), residual)
-    return Solution(r, residual, last.count, last.diverged)
+    return Solution(r, residual, last.taken, last.diverged)
 
 
 def _solve(matrix: Array, right: Array) -> tuple[Array, Array]:

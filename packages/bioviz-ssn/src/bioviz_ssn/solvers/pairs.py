@@ -13,7 +13,7 @@ state.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -44,7 +44,7 @@ class _State(NamedTuple):
     steps: Array
     active: Array
     diverged: Array
-    count: Array
+    taken: Array
 
 
 def inputs(weights: Array, drive: Pair, r: Pair) -> Pair:
@@ -101,7 +101,7 @@ def solve(
         slow, more, gone = follow(
             own, Pair(h_e, h_i), tau, law, tol=tol, max_steps=max_steps, r=Pair(r_e, r_i)
         )
-        put = {"mode": "drop"}
+        put: dict[str, Any] = {"mode": "drop"}
         return (
             todo.at[index].set(False, **put),
             e.at[index].set(slow.e, **put),
@@ -111,7 +111,13 @@ def solve(
         )
 
     nowhere = jnp.zeros_like(hard)
-    state = (hard, quick.e.reshape(-1), quick.i.reshape(-1), steps.reshape(-1), nowhere)
+    state: tuple[Array, ...] = (
+        hard,
+        quick.e.reshape(-1),
+        quick.i.reshape(-1),
+        steps.reshape(-1),
+        nowhere,
+    )
     if hard.size:
         state = jax.lax.while_loop(lambda found: found[0].any(), rest, state)
     _, e, i, steps, diverged = (x.reshape(shape) for x in state)
@@ -178,7 +184,7 @@ def _newton(
         jnp.maximum(r.i + (a * drift.i - c * drift.e) * inverse, 0),
     )
     # XLA would otherwise compute the step again for each of the results below.
-    to = jax.lax.optimization_barrier(to)
+    to = jax.lax.optimization_barrier(to)  # type: ignore[no-untyped-call]  # JAX's own
     there = _largest(_at(weights, drive, law, to)[0])
     return to, _largest(drift), there, (det > 0) & (a / tau[0] + d / tau[1] > 0)
 
@@ -199,7 +205,7 @@ def follow(
         return _at(weights, drive, law, r)
 
     def unfinished(state: _State) -> Array:
-        return (state.count < max_steps) & state.active.any()
+        return (state.taken < max_steps) & state.active.any()
 
     def advance(state: _State) -> _State:
         r, drift, gain = state.r, state.drift, state.gain
@@ -209,7 +215,7 @@ def follow(
         det = a * d - b * c
         step = Pair((d * drift.e - b * drift.i) / det, (a * drift.i - c * drift.e) / det)
         to = Pair(jnp.maximum(r.e + step.e, 0), jnp.maximum(r.i + step.i, 0))
-        to, step, dt, part = jax.lax.optimization_barrier((to, step, dt, part))
+        to, step, dt, part = jax.lax.optimization_barrier((to, step, dt, part))  # type: ignore[no-untyped-call]  # JAX's own
         drift_there, gain_there = at(to)
         # The linearization predicts the drift there: drift - (I - S W) step.
         remainder = _largest(
@@ -234,7 +240,7 @@ def follow(
             state.steps + state.active,
             state.active & ~runaway & (_largest(drift) > _bound(r, tol)),
             state.diverged | runaway,
-            state.count + 1,
+            state.taken + 1,
         )
 
     drift, gain = at(r)
