@@ -98,11 +98,6 @@ def _locks(place: Path) -> str:
     raise OSError(f"locks in {place} do not exclude: two processes could write one run")
 
 
-def _frameworks(plugin: Plugin) -> list[str]:
-    refs = registry().list() if plugin.status == "ok" else ()
-    return sorted({ref.framework for ref in refs if ref.plugin == plugin.name and ref.framework})
-
-
 def _framework(name: str) -> str:
     """Its version and devices, after an array went from NumPy into it and back."""
     try:
