@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from functools import partialmethod
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, distributions
 from itertools import groupby
 from typing import Any, Literal
 
@@ -119,7 +119,14 @@ class Registry:
             if self._discovered:
                 return
             self._discovered = True
-            points = [(point.name, _dist(point), point) for point in entry_points(group=GROUP)]
+            found: dict[str, builtins.list[tuple[str, str, EntryPoint]]] = {}
+            for dist in distributions():
+                # Searching a text is cheaper than parsing it, and most have no plugin.
+                if f"[{GROUP}]" in (dist.read_text("entry_points.txt") or ""):
+                    own = [p for p in dist.entry_points if p.group == GROUP]
+                    points = [(p.name, _dist(p), p) for p in own]
+                    found.setdefault(_normal(dist.name), points)
+            points = [point for own in found.values() for point in own]
             for name, claimants in groupby(sorted(points, key=lambda p: p[:2]), lambda p: p[0]):
                 self._discover_namespace(name, {dist: point for _, dist, point in claimants})
 
@@ -290,7 +297,11 @@ def isolated_registry() -> Iterator[Registry]:
 def _dist(point: EntryPoint) -> str:
     """Name and version: parsed anew at each call, and that takes its time."""
     about = point.dist.metadata if point.dist else {"Name": "unknown", "Version": "0"}
-    return f"{re.sub(r'[-_.]+', '-', about['Name']).lower()} {about['Version']}"
+    return f"{_normal(about['Name'])} {about['Version']}"
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _blocked(name: str) -> bool:
