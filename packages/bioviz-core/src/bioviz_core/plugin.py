@@ -16,6 +16,11 @@ def bioviz_register(registry: Registrar) -> None:
         summary="Gradient descent on the model's objective, by autograd",
         framework="torch",
     )
+    registry.rule(
+        "local",
+        f"{bridge}.local:Local",
+        summary="Any local rule, at every synapse of a model that shows them",
+    )
     stimuli, analyses = "bioviz_core.stimuli", "bioviz_core.analyses"
     for name, place, summary in (
         ("digits", "embedded:digits", "Real handwritten digits, 8 x 8, from scikit-learn"),

@@ -32,6 +32,7 @@ VERBS = {
     "report": "Write a run's report anew.",
     "compare": "Show what differs between runs.",
     "doctor": "Check this machine and every plugin.",
+    "new-plugin": "Write a package with a working plugin and its tests.",
     "cite": "Print the BibTeX of a name or a run.",
 }
 
@@ -47,7 +48,9 @@ class Verbs(click.Group):
         """The verb's command, from the module of its name."""
         if cmd_name not in VERBS:
             return None
-        command: click.Command = import_module(f"bioviz_core.lab.cli.{cmd_name}").command
+        command: click.Command = import_module(
+            f"bioviz_core.lab.cli.{cmd_name.replace('-', '_')}"
+        ).command
         return command
 
     def resolve_command(
