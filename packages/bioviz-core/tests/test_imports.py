@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import ast
 import json
 import os
 import subprocess
 import sys
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 
 import bioviz_core
 import pytest
@@ -31,6 +33,14 @@ def test_every_public_name_resolves(name: str) -> None:
     if find_spec(module) is None:
         pytest.skip(f"{module} is not written yet")
     assert getattr(bioviz_core, name) is not None
+
+
+def test_type_checkers_know_every_lazy_name() -> None:
+    stub = ast.parse(Path(bioviz_core.__file__).with_suffix(".pyi").read_text())
+    imports = [node for node in stub.body if isinstance(node, ast.ImportFrom)]
+    told = {name.asname: node.module for node in imports for name in node.names if name.asname}
+    lazy = {name: f"bioviz_core.{module}" for name, module in bioviz_core._PUBLIC.items()}
+    assert told == {name: module for name, module in lazy.items() if module != "bioviz_core.errors"}
 
 
 def test_a_name_that_is_not_public_is_an_attribute_error() -> None:

@@ -6,8 +6,10 @@ import inspect
 import operator
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
 from typing import Any, Literal
 
 import torch
@@ -106,7 +108,7 @@ def _trace(module: nn.Module, batch_norm: NormMode, unsupported: Unsupported) ->
     try:
         traced = _Tracer().trace(_Root(module))
     except (fx.proxy.TraceError, TypeError, RuntimeError, NotImplementedError) as error:
-        line = _line(traceback.extract_tb(error.__traceback__))
+        line = _line(reversed(list(traceback.walk_tb(error.__traceback__))))
         raise UnsupportedOpError(
             [
                 f"{error}{line}. Data must not decide what is computed; write this part as a "
@@ -153,9 +155,14 @@ class _Tracer(fx.Tracer):
 
     def __init__(self) -> None:
         super().__init__()
-        self.record_stack_traces = True
         # Else a module that counts its batches would do so while it is traced.
         self.proxy_buffer_attributes = True
+
+    def create_node(self, *args: Any, **options: Any) -> fx.Node:
+        node = super().create_node(*args, **options)
+        # fx can record this too, but imports the compiler for it: half of a conversion's time.
+        node.meta["line"] = _line(traceback.walk_stack(None))
+        return node
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
         return _Proxy(node, self)
@@ -181,7 +188,7 @@ class _Reader:
         output = None
         for node in traced.nodes:
             self.build.name = str(node.name)
-            self.build.place = _line(node.stack_trace)
+            self.build.place = node.meta["line"]
             if node.op == "placeholder":
                 self.env[node] = self.build.input
             elif node.op == "output":
@@ -332,14 +339,11 @@ def _asks_in_place(node: fx.Node) -> bool:
     return bool(bound.arguments.get("inplace", False))
 
 
-def _line(where: str | traceback.StackSummary | None) -> str:
-    """The innermost line outside torch and this package."""
-    if not where:
-        return ""
-    if isinstance(where, str):
-        frames = [line.strip() for line in where.splitlines() if line.strip().startswith("File ")]
-    else:
-        frames = [f'File "{f.filename}", line {f.lineno}, in {f.name}' for f in where]
-    own = ("/torch/", "/bioviz_butd/conversion.py")
-    frames = [frame for frame in frames if not any(part in frame for part in own)]
-    return f" ({frames[-1]})" if frames else ""
+def _line(frames: Iterable[tuple[FrameType, int]]) -> str:
+    """The innermost line, given first, outside torch and this package."""
+    own = (str(Path(torch.__file__).parent), __file__)
+    for frame, line in frames:
+        file = frame.f_code.co_filename
+        if not file.startswith(own):
+            return f' (File "{file}", line {line}, in {frame.f_code.co_name})'
+    return ""

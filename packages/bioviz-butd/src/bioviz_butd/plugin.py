@@ -73,3 +73,14 @@ def bioviz_register(registry: Registrar) -> None:
         "saliency", "bioviz_butd.analyses.saliency:Saliency",
         summary="Where the top-down signal lands on the image",
     )  # fmt: skip
+    registry.experiment(
+        "digits", "bioviz_butd.experiments.digits:Digits", framework="torch",
+        config="bioviz_butd.experiments.digits:DigitsConfig",
+        summary="Counter-Hebb against backprop on real digits", paper="abel-ullman",
+        tags=("certificate",),
+    )  # fmt: skip
+    registry.experiment(
+        "mnist", "bioviz_butd.experiments.mnist:Mnist", framework="torch",
+        config="bioviz_butd.experiments.mnist:MnistConfig",
+        summary="Separate weights against backprop on MNIST", paper="abel-ullman",
+    )  # fmt: skip

@@ -9,19 +9,17 @@ from bioviz_core.registry import Registrar
 @hookimpl
 def bioviz_register(registry: Registrar) -> None:
     """Declare core's rules, models, stimuli and analyses."""
-    bridge = "bioviz_core.bridge"
     registry.rule(
         "backprop-torch",
-        f"{bridge}.torch:Backprop",
+        "bioviz_core.bridge.torch:Backprop",
         summary="Gradient descent on the model's objective, by autograd",
         framework="torch",
     )
     registry.rule(
         "local",
-        f"{bridge}.local:Local",
+        "bioviz_core.bridge.local:Local",
         summary="Any local rule, at every synapse of a model that shows them",
     )
-    stimuli, analyses = "bioviz_core.stimuli", "bioviz_core.analyses"
     for name, place, summary in (
         ("digits", "embedded:digits", "Real handwritten digits, 8 x 8, from scikit-learn"),
         ("photographs", "embedded:photographs", "Photographs that come with scikit-image"),
@@ -38,7 +36,7 @@ def bioviz_register(registry: Registrar) -> None:
         ("schematic-faces", "faces:schematic_faces", "Faces with six attributes and their masks"),
         ("folder", "folders:folder", "Images from a folder, with masks where there are some"),
     ):
-        registry.stimulus(name, f"{stimuli}.{place}", summary=summary)
+        registry.stimulus(name, f"bioviz_core.stimuli.{place}", summary=summary)
     for name, place, summary in (
         ("rdm", "similarity:RDM", "Dissimilarity of the patterns that samples evoke"),
         ("rsa", "similarity:RSA", "Correlation of two layers' dissimilarity matrices"),
@@ -49,4 +47,4 @@ def bioviz_register(registry: Registrar) -> None:
         ("linear-readout", "readout:LinearReadout", "Accuracy of a linear decoder of labels"),
         ("population", "population:Population", "Sparseness, dimensionality, mean response"),
     ):
-        registry.analysis(name, f"{analyses}.{place}", summary=summary)
+        registry.analysis(name, f"bioviz_core.analyses.{place}", summary=summary)

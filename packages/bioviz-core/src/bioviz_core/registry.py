@@ -9,7 +9,7 @@ import builtins
 import os
 import re
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -133,9 +133,9 @@ class Registry:
             if self._discovered:
                 return
             self._discovered = True
-            points = sorted(entry_points(group=GROUP), key=lambda p: (p.name, _dist(p)))
-            for name, claimants in groupby(points, key=lambda p: p.name):
-                self._discover_namespace(name, tuple(claimants))
+            points = [(point.name, _dist(point), point) for point in entry_points(group=GROUP)]
+            for name, claimants in groupby(sorted(points, key=lambda p: p[:2]), lambda p: p[0]):
+                self._discover_namespace(name, {dist: point for _, dist, point in claimants})
 
     def refresh(self) -> None:
         """Forget everything and discover again, keeping what `register` added."""
@@ -146,29 +146,28 @@ class Registry:
             for module, name in modules:
                 self.register(module, name=name)
 
-    def _discover_namespace(self, name: str, points: Sequence[EntryPoint]) -> None:
-        owners = [p for p in points if _dist(p).split()[0] == f"bioviz-{name}"]
+    def _discover_namespace(self, name: str, points: Mapping[str, EntryPoint]) -> None:
+        owners = [dist for dist in points if dist.split()[0] == f"bioviz-{name}"]
         if len(points) > 1 and len(owners) != 1:
-            claimants = ", ".join(map(_dist, points))
-            for point in points:
-                with self._guard(name, _dist(point)):
+            for dist in points:
+                with self._guard(name, dist):
+                    claimants = ", ".join(points)
                     raise RegistrationError(
                         f"the namespace {name!r} is claimed by {claimants}: uninstall all but one"
                     )
             return
-        chosen = owners[0] if len(points) > 1 else points[0]
-        for point in points:
-            if point is not chosen:
-                error = RegistrationError(f"{_dist(chosen)} owns the namespace {name!r}")
-                self._plugins[name, _dist(point)] = Plugin(name, _dist(point), "shadowed", error)
+        chosen = owners[0] if len(points) > 1 else next(iter(points))
+        for dist in points.keys() - {chosen}:
+            error = RegistrationError(f"{chosen} owns the namespace {name!r}")
+            self._plugins[name, dist] = Plugin(name, dist, "shadowed", error)
         if _blocked(name):
-            self._plugins[name, _dist(chosen)] = Plugin(name, _dist(chosen), "blocked")
+            self._plugins[name, chosen] = Plugin(name, chosen, "blocked")
             return
-        with self._guard(name, _dist(chosen)):
+        with self._guard(name, chosen):
             check_name(name, what="entry point")
             if name == CORE and not owners:
                 raise RegistrationError("the namespace 'core' is reserved for bioviz-core")
-            self._commit(name, _dist(chosen), chosen.load())
+            self._commit(name, chosen, points[chosen].load())
 
     def register(self, module: Any, *, name: str) -> None:
         """Add a plugin by hand, in a notebook or a test; failures are raised."""
@@ -303,8 +302,9 @@ def isolated_registry() -> Iterator[Registry]:
 
 
 def _dist(point: EntryPoint) -> str:
-    name = point.dist.name if point.dist else "unknown"
-    return f"{re.sub(r'[-_.]+', '-', name).lower()} {point.dist.version if point.dist else 0}"
+    """Name and version: parsed anew at each call, and that takes its time."""
+    about = point.dist.metadata if point.dist else {"Name": "unknown", "Version": "0"}
+    return f"{re.sub(r'[-_.]+', '-', about['Name']).lower()} {about['Version']}"
 
 
 def _blocked(name: str) -> bool:

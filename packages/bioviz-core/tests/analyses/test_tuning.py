@@ -111,7 +111,7 @@ def test_silent_and_negative_units_have_no_index_and_a_note() -> None:
 def test_uneven_angles_are_refused() -> None:
     with pytest.raises(DataError, match="evenly spread"):
         orientation_tuning([0, 10, 20, 90, 100], np.ones((5, 1)))
-    with pytest.raises(DataError, match="one angle per response"):
+    with pytest.raises(DataError, match="one value for each response"):
         orientation_tuning(TURN[:-1], np.ones((24, 1)))
 
 

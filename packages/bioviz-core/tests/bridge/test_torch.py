@@ -5,6 +5,7 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from socket import socket
 
 import numpy as np
 import pytest
@@ -288,23 +289,29 @@ if host.world > 1:
 
 @pytest.mark.slow
 def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
-    script = tmp_path / "worker.py"
-    script.write_text(WORKER)
+    with socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
 
-    def weights(*launcher: str) -> list[np.ndarray]:
-        folder = tmp_path / str(len(launcher))
-        folder.mkdir()
-        done = subprocess.run(
-            [sys.executable, *launcher, str(script), str(folder)],
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-        assert done.returncode == 0, done.stderr
-        return [np.load(path) for path in sorted(folder.iterdir())]
+    def launch(world: int) -> list[subprocess.Popen[str]]:
+        rendezvous = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        return [
+            subprocess.Popen(
+                [sys.executable, "-c", WORKER, str(tmp_path / str(world))],
+                env={**os.environ, **rendezvous, "RANK": str(rank), "LOCAL_RANK": str(rank),
+                     "WORLD_SIZE": str(world)},
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for rank in range(world)
+        ]  # fmt: skip
 
-    (alone,) = weights()
-    first, second = weights("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
+    for world in (1, 2):
+        (tmp_path / str(world)).mkdir()
+    for worker in launch(1) + launch(2):
+        _, errors = worker.communicate(timeout=120)
+        assert worker.returncode == 0, errors
+    alone, first, second = (np.load(tmp_path / name) for name in ("1/0.npy", "2/0.npy", "2/1.npy"))
     assert np.array_equal(first, second)
     np.testing.assert_allclose(first, alone, atol=2e-7)
 

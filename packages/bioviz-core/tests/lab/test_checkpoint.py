@@ -136,7 +136,7 @@ def test_a_number_may_have_become_numpys(tmp_path: Path) -> None:
         ({"w": np.ones(3)}, {"w": 1.0}, ".w: the file has float64 (3,)"),
         ({"w": 1.0}, {"w": np.ones(3)}, ".w: the file has the value 1.0, the template float64"),
         ({"w": [1]}, {"w": (1,)}, ".w: the file has a list, the template a tuple"),
-        ({"w": [1, 2]}, {"w": [1]}, ".w: the file has beyond the template 1"),
+        ({"w": [1, 2]}, {"w": [1]}, ".w: the file lacks nothing and has beyond the template 1"),
         ({"w": {"a": 1}}, {"w": {"b": 1}}, ".w: the file lacks 'b' and has beyond the template"),
         ({"w": {0: 1}}, {"w": {"0": 1}}, ".w: the file lacks '0'"),
         ({"p": Pair(1, 2)}, {"p": Trace(1, 2.0)}, ".p: the file has a Pair, the template a Trace"),

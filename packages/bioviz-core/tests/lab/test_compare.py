@@ -21,7 +21,7 @@ def make(tmp_path):
         claim = Claim("fast", "It is fast", "text", "rate", ">=", 38.7)
         verdict = judge(claim, {"rate": rate}, preset="laptop")
         files = {
-            "run": {"experiment": experiment, "status": "finished", "seed": seed},
+            "run": {"format": 1, "experiment": experiment, "status": "finished", "seed": seed},
             "config": {"experiment": experiment, "preset": "laptop", "seed": seed,
                        "solver": {"tol": tol, "steps": 100}},
             "environment": {"git": {"commit": commit, "dirty": False}},
@@ -90,7 +90,7 @@ def test_forced_commits_are_not_averaged(make):
 def test_a_run_without_results_is_refused(make):
     one, two = make("a"), make("b")
     (two / "summary.json").unlink()
-    with pytest.raises(RunStateError, match="no results"):
+    with pytest.raises(RunStateError, match="has no summary"):
         compare([one, two])
     with pytest.raises(RunStateError, match="at least two"):
         compare([one])

@@ -22,13 +22,14 @@ TOY = Path(__file__).with_name("toy.py")
 VARYING = {"run.json", "environment.json", "log.txt", "report.html", "metrics.jsonl"}
 
 
-@pytest.fixture
-def toy(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.syspath_prepend(str(TOY.parent))
-    monkeypatch.delitem(sys.modules, "toy", raising=False)
-    import toy
+@pytest.fixture(scope="module")
+def toy() -> Iterator[Any]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(TOY.parent))
+        patch.delitem(sys.modules, "toy", raising=False)
+        import toy
 
-    return toy
+        yield toy
 
 
 @pytest.fixture(autouse=True)
@@ -59,10 +60,12 @@ def only(folder: Path) -> Path:
     return path
 
 
-@pytest.fixture
-def straight(tmp_path: Path) -> dict[str, Any]:
+@pytest.fixture(scope="module")
+def straight(toy: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What an uninterrupted run leaves, but for its config."""
-    return content(execute.run("toy/toy", folder=tmp_path / "straight").path)
+    with isolated_registry() as found:
+        found.register(toy.Plugin(), name="toy")
+        return content(execute.run("toy/toy", folder=tmp_path_factory.mktemp("straight")).path)
 
 
 @pytest.mark.slow

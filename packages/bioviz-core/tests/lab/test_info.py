@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -8,7 +7,9 @@ from pathlib import Path
 
 import bioviz_core as bv
 import pytest
-from bioviz_core.errors import RunStateError, UnknownNameError
+from bioviz_core.errors import CheckpointError, RunStateError, UnknownNameError
+from bioviz_core.lab import rundir
+from bioviz_core.lab.checkpoint import save_tree
 from bioviz_core.lab.info import cite, info, papers
 
 
@@ -74,48 +75,41 @@ def test_citing_an_experiment_includes_what_its_options_name(toy) -> None:
         cite("toy/nothing")
 
 
-def header(about: dict[str, str]) -> bytes:
-    text = json.dumps({"__metadata__": about}).encode()
-    return len(text).to_bytes(8, "little") + text
-
-
-def make_run(path: Path, experiment: str, **config: object) -> Path:
-    (path / "models").mkdir(parents=True)
-    (path / "run.json").write_text(json.dumps({"experiment": experiment}))
-    (path / "config.json").write_text(json.dumps({"experiment": experiment, **config}))
-    return path
+def make_run(folder: Path, name: str, experiment: str, **config: object) -> Path:
+    path = rundir.create(folder, experiment, {}, config={"experiment": experiment, **config})
+    return path.rename(folder / name)
 
 
 def test_citing_a_run_includes_its_options_models_and_inputs(toy, tmp_path) -> None:
-    plain = make_run(tmp_path / "plain", "toy/study")
+    plain = make_run(tmp_path, "plain", "toy/study")
     assert [paper.id for paper in papers(plain)] == ["settling"]
 
-    named = make_run(tmp_path / "named", "toy/study", inner={"models": ["toy/net"]})
+    named = make_run(tmp_path, "named", "toy/study", inner={"models": ["toy/net"]})
     assert [paper.id for paper in papers(str(named))] == ["settling", "nets"]
 
-    saved = make_run(tmp_path / "saved", "toy/jnet")
-    recipe = json.dumps({"name": "toy/net", "options": {}})
-    (saved / "models" / "net.safetensors").write_bytes(header({"recipe": recipe}))
+    saved = make_run(tmp_path, "saved", "toy/jnet")
+    save_tree(saved / "models" / "net.safetensors", {}, extra={"name": "toy/net", "options": {}})
     assert [paper.id for paper in papers(saved)] == ["nets"]
 
     file = str(saved / "models" / "net.safetensors")
-    by_file = make_run(tmp_path / "by-file", "toy/jnet", start=file)
-    by_run = make_run(tmp_path / "by-run", "toy/jnet", start=str(by_file))
+    by_file = make_run(tmp_path, "by-file", "toy/jnet", start=file)
+    by_run = make_run(tmp_path, "by-run", "toy/jnet", start=str(by_file))
     assert [paper.id for paper in papers(by_run)] == ["nets"]
 
 
 def test_runs_that_name_each_other_are_cited_once(toy, tmp_path) -> None:
-    one = make_run(tmp_path / "one", "toy/study", start=str(tmp_path / "two"))
-    make_run(tmp_path / "two", "toy/net", start=str(one))
+    one = make_run(tmp_path, "one", "toy/study", start=str(tmp_path / "two"))
+    make_run(tmp_path, "two", "toy/net", start=str(one))
     assert [paper.id for paper in papers(one)] == ["settling", "nets"]
 
 
 def test_what_cannot_be_read_is_said(toy, tmp_path) -> None:
-    with pytest.raises(RunStateError, match="is not a run"):
+    with pytest.raises(RunStateError, match="is no run directory"):
         cite(tmp_path)
-    broken = make_run(tmp_path / "broken", "toy/study")
+    broken = make_run(tmp_path, "broken", "toy/study")
+    (broken / "models").mkdir()
     (broken / "models" / "net.safetensors").write_bytes(b"\xff" * 20)
-    with pytest.raises(RunStateError, match="is not a model file"):
+    with pytest.raises(CheckpointError, match=r"net\.safetensors"):
         cite(broken)
     (broken / "run.json").write_text("{")
     with pytest.raises(RunStateError, match=r"run\.json cannot be read"):

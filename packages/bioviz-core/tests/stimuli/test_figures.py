@@ -5,16 +5,19 @@ import pytest
 from bioviz_core.stimuli.figures import (
     SHAPES,
     band_noise,
-    color_of,
-    draw_figures,
     synthetic_figure_ground,
     textured_figures,
 )
 
 
+def columns(count: int, *, size: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    found = textured_figures(count, size=size, seed=seed).batch(range(count))
+    return found["inputs"], found["masks"], found["labels"]
+
+
 @pytest.fixture(scope="module")
 def drawn() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    return draw_figures(60, size=48, seed=0)
+    return columns(60, size=48, seed=0)
 
 
 def test_a_figure_depends_on_its_seed_and_index_alone(drawn) -> None:
@@ -46,7 +49,7 @@ def test_figures_are_not_always_in_the_middle(drawn) -> None:
 
 
 def test_a_disc_has_the_area_of_a_disc() -> None:
-    _, masks, labels = draw_figures(80, size=96, seed=3)
+    _, masks, labels = columns(80, size=96, seed=3)
     for mask in masks[labels == SHAPES.index("disc")]:
         width = mask.any(0).sum()
         assert mask.sum() == pytest.approx(np.pi * width**2 / 4, rel=0.05)
@@ -78,9 +81,3 @@ def test_band_noise_runs_the_way_and_at_the_rate_asked_for(angle: float) -> None
     assert rate == pytest.approx(12, rel=0.15)
     mean = (power * np.exp(2j * np.arctan2(fy, fx))).sum() / power.sum()
     assert np.abs(np.angle(mean * np.exp(-2j * np.deg2rad(angle)))) < np.deg2rad(10)
-
-
-def test_pure_hues_are_red_green_and_blue() -> None:
-    for turn, expected in [(0, [1, 0, 0]), (1 / 3, [0, 1, 0]), (2 / 3, [0, 0, 1])]:
-        np.testing.assert_allclose(color_of(turn, saturation=1, value=1), expected, atol=1e-9)
-    np.testing.assert_allclose(color_of(0.4, saturation=0, value=0.3), 0.3)

@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from bioviz_core.analyses.readout import fit_readout, score
-from bioviz_core.stimuli.glyphs import BITMAPS, draw_glyphs, glyphs, multi_glyphs, overlay
+from bioviz_core.stimuli.glyphs import BITMAPS, draw_glyph, glyphs, multi_glyphs, overlay
+from bioviz_core.stimuli.sources import column, sample_rng
 
 
 def test_ten_bitmaps_of_seven_by_five_are_all_different() -> None:
@@ -12,10 +13,10 @@ def test_ten_bitmaps_of_seven_by_five_are_all_different() -> None:
 
 
 def test_a_glyph_depends_on_its_seed_and_index_alone() -> None:
-    few, many = draw_glyphs(5, seed=3), draw_glyphs(9, seed=3)
-    np.testing.assert_array_equal(few[0], many[0][:5])
-    np.testing.assert_array_equal(few[1], many[1][:5])
-    assert not np.array_equal(few[0], draw_glyphs(5, seed=4)[0])
+    few, many = glyphs(5, seed=3), glyphs(9, seed=3)
+    for key in ("inputs", "labels"):
+        np.testing.assert_array_equal(column(few, key), column(many, key)[:5])
+    assert not np.array_equal(column(few, "inputs"), column(glyphs(5, seed=4), "inputs"))
 
 
 def test_labels_are_uniform_and_images_bright_digits_on_black() -> None:
@@ -31,8 +32,9 @@ def test_labels_are_uniform_and_images_bright_digits_on_black() -> None:
 
 @pytest.mark.slow
 def test_glyphs_vary_and_can_still_be_told_apart() -> None:
-    images, labels = draw_glyphs(2500, seed=0)
-    readout = fit_readout(images[:2000], labels[:2000], components=60)
+    source = glyphs(2500, seed=0)
+    images, labels = column(source, "inputs"), column(source, "labels")
+    readout = fit_readout(images[:2000], labels[:2000], c=1e-3)
     assert 0.6 < score(readout, images[2000:], labels[2000:]).accuracy < 0.999
 
 
@@ -59,6 +61,7 @@ def test_the_task_says_which_digit_the_label_is() -> None:
     np.testing.assert_array_equal(found["labels"], found["pair"][np.arange(400), found["task"]])
     assert found["task"].mean() == pytest.approx(0.5, abs=0.1)
     assert source.fields["task"].classes == 2
-    images, labels = draw_glyphs(4, seed=2)
-    np.testing.assert_array_equal(found["pair"][:2].ravel(), labels)
-    np.testing.assert_array_equal(found["inputs"][1, 0], overlay(images[2:3], images[3:4])[0])
+    rng = sample_rng(2, 1)
+    (first, label), (second, other) = draw_glyph(rng), draw_glyph(rng)
+    assert found["pair"][1].tolist() == [label, other]
+    np.testing.assert_array_equal(found["inputs"][1, 0], overlay(first, second).astype(np.float32))

@@ -6,12 +6,10 @@ from bioviz_core.errors import DataError
 from bioviz_core.interfaces import StimulusSource
 from bioviz_core.stimuli.sources import (
     ArraySource,
-    Normalized,
-    Patches,
     Subset,
     column,
+    patches,
     split,
-    take,
     task_stream,
 )
 from hypothesis import given
@@ -78,18 +76,6 @@ def test_a_subset_keeps_the_index_of_its_source(source: ArraySource) -> None:
         part.batch([2])
 
 
-def test_normalized_is_per_channel_and_moves_its_bounds(source: ArraySource) -> None:
-    found = Normalized(source, mean=[0.5], std=[0.25])
-    expected = (source.batch([1, 2])["inputs"] - 0.5) / 0.25
-    np.testing.assert_allclose(found.batch([1, 2])["inputs"], expected)
-    np.testing.assert_allclose(found.column("inputs")[1:3], expected)
-    assert (found.fields["inputs"].low, found.fields["inputs"].high) == (-2, 2)
-    assert found.batch([1])["inputs"].dtype == np.float32
-    assert column(found, "labels").tolist() == LABELS.tolist()
-    with pytest.raises(ValueError, match="std"):
-        Normalized(source, mean=0, std=0)
-
-
 def test_a_split_is_disjoint_complete_stratified_and_of_the_seed() -> None:
     source = ArraySource(inputs=np.zeros((100, 1)), labels=np.repeat([0, 1], [80, 20]))
     train, test = split(source, test=0.25, seed=3)
@@ -101,13 +87,6 @@ def test_a_split_is_disjoint_complete_stratified_and_of_the_seed() -> None:
     assert not np.array_equal(other[1].indices, test.indices)
     plain = ArraySource(inputs=np.zeros((10, 1)))
     assert len(split(plain, test=3)[1]) == 3
-
-
-def test_take_draws_without_replacement(source: ArraySource) -> None:
-    assert len(set(take(source, 7, seed=1).indices)) == 7
-    assert not np.array_equal(take(source, 5, seed=1).indices, take(source, 5, seed=2).indices)
-    with pytest.raises(DataError, match="11 samples asked for"):
-        take(source, 11)
 
 
 def test_a_task_stream_has_each_tasks_classes(source: ArraySource) -> None:
@@ -131,16 +110,17 @@ def test_column_falls_back_on_the_batch() -> None:
     assert column(Bare(), "inputs").tolist() == [0, 1, 2, 3]
 
 
-def test_patches_are_cut_where_their_index_says() -> None:
+def test_patches_are_drawn_uniformly_over_the_places_of_all_images() -> None:
     # Each pixel holds its own place, so that a patch shows where it comes from.
     images = [
         np.stack([np.full((9, 12), 0.5), *np.mgrid[:9, :12] / 100]).astype(np.float32),
         np.zeros((3, 5, 5), np.float32),
     ]
-    patches = Patches(images, size=4, count=400, seed=2)
-    found = patches.batch(range(400))["inputs"]
-    assert found.shape == (400, *patches.fields["inputs"].shape)
-    assert np.array_equal(patches.batch([7])["inputs"][0], found[7])
+    found = column(patches(images, size=4, count=400, seed=2), "inputs")
+    assert found.shape == (400, 3, 4, 4)
+    np.testing.assert_array_equal(
+        found, column(patches(images, size=4, count=400, seed=2), "inputs")
+    )
     first = found[found[:, 0, 0, 0] == 0.5]
     corners = np.rint(first[:, 1:, 0, 0] * 100).astype(int)
     assert corners.min(0).tolist() == [0, 0]
@@ -150,9 +130,9 @@ def test_patches_are_cut_where_their_index_says() -> None:
     np.testing.assert_allclose(np.diff(first[:, 2], axis=-1), 0.01, atol=1e-6)
 
 
-def test_bytes_are_scaled_and_a_small_image_is_refused() -> None:
-    white = Patches([np.full((1, 4, 4), 255, np.uint8)], size=4, count=1)
+def test_patches_of_bytes_are_scaled_and_a_small_image_is_refused() -> None:
+    white = patches([np.full((1, 4, 4), 255, np.uint8)], size=4, count=1)
     assert white.batch([0])["inputs"].max() == 1
     assert white.batch([])["inputs"].shape == (0, 1, 4, 4)
     with pytest.raises(DataError, match="no patch of 5 pixels"):
-        Patches([np.zeros((1, 4, 9))], size=5, count=1)
+        patches([np.zeros((1, 4, 9))], size=5, count=1)

@@ -9,10 +9,13 @@ from bioviz_core.errors import IncompatibleError
 from bioviz_core.interfaces import Batch, Framework, HasObjective, Refusal, Step
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from bioviz_butd.objectives import output_error
 
 OptimizerOf = Callable[[list[nn.Parameter]], Optimizer]
+SchedulerOf = Callable[[Optimizer], LRScheduler]
+State = dict[str, Any]
 
 
 @runtime_checkable
@@ -46,7 +49,8 @@ class CounterHebb:
     optimiser whose decay is decoupled (AdamW) or plain SGD, since Adam's coupled decay breaks this.
 
     `optimizer` makes one from the parameters: `partial(torch.optim.AdamW, lr=1e-3)`. Without one
-    the updates are left in `.grad`. `td` demands "shared" or "separate" weights of the network.
+    the updates are left in `.grad`. `scheduler` makes a scheduler of its learning rate, which moves
+    after each step. `td` demands "shared" or "separate" weights of the network.
     No autograd runs where the objective has a closed form (`bioviz_butd.cross_entropy`).
     """
 
@@ -56,13 +60,13 @@ class CounterHebb:
     sharded = True
 
     def __init__(
-        self, optimizer: OptimizerOf | None = None, *,
+        self, optimizer: OptimizerOf | None = None, *, scheduler: SchedulerOf | None = None,
         td: Literal["shared", "separate"] | None = None,
     ) -> None:  # fmt: skip
-        self.optimizer = optimizer
+        self.optimizer, self.scheduler = optimizer, scheduler
         self.td = td
 
-    def init(self, model: Any, batch: Batch, /, *, seed: int) -> dict[str, Optimizer]:
+    def init(self, model: Any, batch: Batch, /, *, seed: int) -> State:
         """The optimiser, over bottom-up and top-down weights."""
         del batch, seed
         if self.td is not None and self.td != model.td_weights:
@@ -71,19 +75,15 @@ class CounterHebb:
                 f'{model.td_weights} ones: convert(..., td_weights="{self.td}")'
             )
             raise IncompatibleError([Refusal("model", "td_weights", why)])
-        return optimizer_state(self.optimizer, list(model.parameters()), model)
+        return optimizer_state(self, list(model.parameters()), model)
 
-    def step(
-        self, model: Any, batch: Batch, state: dict[str, Optimizer], /, *, seed: int
-    ) -> Step[Any, dict[str, Optimizer]]:
+    def step(self, model: Any, batch: Batch, state: State, /, *, seed: int) -> Step[Any, State]:
         """Bottom-up, error, top-down, optimiser."""
         del seed  # dropout draws from the global generator, which the host has seeded
         return counter_step(model, batch, state, update_td=True)
 
 
-def counter_step(
-    model: Any, batch: Batch, state: dict[str, Optimizer], *, update_td: bool
-) -> Step[Any, dict[str, Optimizer]]:
+def counter_step(model: Any, batch: Batch, state: State, *, update_td: bool) -> Step[Any, State]:
     """One step of learning; a separate top-down weight is updated on request."""
     if not model.training:
         model.train()
@@ -93,17 +93,24 @@ def counter_step(
     outputs, trace = model.bu(batch["inputs"])
     loss, error = output_error(model.objective, outputs, batch)
     model.back_forward(error, trace=trace, update_td=update_td)
-    if optimizer is not None:
-        optimizer.step()
+    advance(state)
     return Step(model, state, {"loss": loss})
 
 
-def optimizer_state(
-    make: OptimizerOf | None, parameters: list[nn.Parameter], model: object
-) -> dict[str, Optimizer]:
+def advance(state: State) -> None:
+    """Let the optimiser step, and the scheduler after it."""
+    for mover in state.values():
+        mover.step()
+
+
+def optimizer_state(rule: Any, parameters: list[nn.Parameter], model: object) -> State:
     """The state of a rule that owns an optimiser; refuses a model with nothing to train."""
     trainable = [p for p in parameters if p.requires_grad]
     if not trainable:
         why = f"{type(model).__name__} has no trainable parameters: all are frozen or absent"
         raise IncompatibleError([Refusal("model", "parameters", why)])
-    return {} if make is None else {"optimizer": make(trainable)}
+    if rule.optimizer is None:
+        return {}
+    optimizer = rule.optimizer(trainable)
+    scheduler = {"scheduler": rule.scheduler(optimizer)} if rule.scheduler else {}
+    return {"optimizer": optimizer, **scheduler}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bioviz_core.analyses.responses import centred, features, given
+from bioviz_core.analyses.responses import average, centred, features, given, ratio
 from bioviz_core.interfaces import Result
 
 if TYPE_CHECKING:
@@ -26,11 +26,9 @@ def sparseness(responses: np.ndarray, *, axis: int = -1) -> np.ndarray:
     where nothing responds or n is 1.
     """
     x = np.abs(np.asarray(responses, np.float64))
-    n = x.shape[axis]
     x = x / np.maximum(x.max(axis=axis, keepdims=True), np.finfo(float).tiny)
-    mean, square = x.mean(axis), (x**2).mean(axis)
-    a = np.divide(mean**2, square, out=np.full_like(square, np.nan), where=square > 0)
-    return np.asarray((1 - a) / (1 - 1 / n) if n > 1 else np.full_like(a, np.nan))
+    a = ratio(x.mean(axis) ** 2, (x**2).mean(axis))
+    return ratio(1 - a, np.full_like(a, 1 - 1 / x.shape[axis]))
 
 
 def participation_ratio(responses: np.ndarray) -> float:
@@ -41,8 +39,7 @@ def participation_ratio(responses: np.ndarray) -> float:
     x = centred(features(responses, least=2))
     x = x / (np.abs(x).max() or 1.0)
     gram = x @ x.T if len(x) < x.shape[1] else x.T @ x
-    squares = float(np.vdot(gram, gram))
-    return float(np.trace(gram)) ** 2 / squares if squares > 0 else float("nan")
+    return float(ratio(np.trace(gram) ** 2, np.vdot(gram, gram)))
 
 
 class Population:
@@ -63,17 +60,14 @@ class Population:
         dimensions = participation_ratio(x)
         if np.isnan(dimensions):
             notes.append("the responses do not differ over the samples: no dimension is in use")
-        known = by_sample[np.isfinite(by_sample)]
         ranked = np.sort(size, axis=1)[:, ::-1].mean(0)
 
         def draw(ax: Axes) -> None:
             ax.plot(np.arange(1, len(ranked) + 1), ranked)
-            ax.set(
-                xlabel="unit, by its rank in each sample", ylabel="mean response", ylim=(0, None)
-            )
+            ax.set(xlabel="unit, by rank in each sample", ylabel="mean response", ylim=(0, None))
 
         scalars = {
-            "sparseness": float(known.mean()) if known.size else float("nan"),
+            "sparseness": average(by_sample),
             "participation_ratio": dimensions,
             "mean_response": float(size.mean()),
             "active_share": float((size > 0).mean()),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from bioviz_core.errors import DataError
 
@@ -23,6 +24,14 @@ def features(responses: np.ndarray, *, least: int = 1) -> np.ndarray:
     return x.reshape(len(x), -1)
 
 
+def paired(responses: np.ndarray, what: Any, *, least: int = 2) -> tuple[np.ndarray, np.ndarray]:
+    """`features` and one label, angle or group for each sample; `DataError` for another number."""
+    x, y = features(responses, least=least), np.asarray(what).reshape(-1)
+    if len(x) != len(y):
+        raise DataError(f"needs one value for each response, got {len(y)} for {len(x)}")
+    return x, y
+
+
 def given(data: Mapping[str, Any], key: str) -> np.ndarray:
     """One array of what an analysis was given; `DataError` where it is not there."""
     if key not in data:
@@ -36,3 +45,15 @@ def centred(x: np.ndarray) -> np.ndarray:
     rounding = np.abs(left).max(axis=0) <= CONSTANT * np.abs(x).max(axis=0)
     left[:, rounding] = 0
     return np.asarray(left)
+
+
+def ratio(over: ArrayLike, under: ArrayLike) -> np.ndarray:
+    """`over / under`, NaN where `under` is not positive."""
+    known = np.asarray(under) > 0
+    return np.where(known, np.divide(over, np.where(known, under, 1)), np.nan)
+
+
+def average(values: np.ndarray, mean: Callable[..., Any] = np.mean) -> float:
+    """The mean, or another one, of what is not NaN; NaN where all is."""
+    known = values[np.isfinite(values)]
+    return float(mean(known)) if known.size else float("nan")

@@ -12,11 +12,15 @@ is nothing to compare: the answer is NaN, and the registered analyses add a note
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
+from scipy.linalg import qr
+from scipy.spatial.distance import pdist, squareform
+from scipy.stats import rankdata
 
-from bioviz_core.analyses.responses import CONSTANT, centred, features, given
+from bioviz_core.analyses.responses import CONSTANT, average, centred, features, given, ratio
 from bioviz_core.errors import DataError
 from bioviz_core.interfaces import Result
 
@@ -24,6 +28,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Dissimilarity = Literal["correlation", "euclidean"]
+Method = Literal["spearman", "pearson"]
+Layers = Mapping[str, np.ndarray]
 
 
 def rdm(responses: np.ndarray, *, dissimilarity: Dissimilarity = "correlation") -> np.ndarray:
@@ -34,16 +40,13 @@ def rdm(responses: np.ndarray, *, dissimilarity: Dissimilarity = "correlation") 
     """
     x = features(responses)
     if dissimilarity == "euclidean":
-        from scipy.spatial.distance import pdist, squareform
-
         return np.asarray(squareform(pdist(x)))
     if dissimilarity != "correlation":
         raise ValueError(f"dissimilarity must be correlation or euclidean, got {dissimilarity!r}")
     patterns = centred(x.T).T
-    norms = np.linalg.norm(patterns, axis=1, keepdims=True)
-    unit = np.divide(patterns, norms, out=np.full_like(patterns, np.nan), where=norms > 0)
-    distances = 1 - np.clip(unit @ unit.T, -1, 1)
-    np.fill_diagonal(distances, np.where(norms[:, 0] > 0, 0.0, np.nan))
+    distances = squareform(pdist(patterns, "cosine"))
+    flat = ~patterns.any(1)
+    distances[flat] = distances[:, flat] = np.nan
     return np.asarray(distances)
 
 
@@ -52,24 +55,19 @@ def rsa(
     y: np.ndarray,
     *,
     dissimilarity: Dissimilarity = "correlation",
-    method: Literal["spearman", "pearson"] = "spearman",
+    method: Method = "spearman",
 ) -> float:
     """Correlation between the upper triangles of two RDMs; pairs that either lacks are left out."""
     x, y = _pair(x, y, least=3)
     upper = np.triu_indices(len(x), 1)
-    a, b = (rdm(side, dissimilarity=dissimilarity)[upper] for side in (x, y))
-    known = np.isfinite(a) & np.isfinite(b)
-    a, b = a[known], b[known]
-    if method == "spearman":
-        from scipy.stats import rankdata
-
-        a, b = rankdata(a), rankdata(b)
-    elif method != "pearson":
+    pairs = np.stack([rdm(side, dissimilarity=dissimilarity)[upper] for side in (x, y)], axis=1)
+    pairs = pairs[np.isfinite(pairs).all(1)]
+    if method not in ("spearman", "pearson"):
         raise ValueError(f"method must be spearman or pearson, got {method!r}")
-    if len(a) < 3:
+    if len(pairs) < 3:
         return float("nan")
-    a, b = (centred(side[:, None])[:, 0] for side in (a, b))
-    return _ratio(float(a @ b), float(a @ a), float(b @ b))
+    a, b = centred(rankdata(pairs, axis=0) if method == "spearman" else pairs).T
+    return _cosine(a, b)
 
 
 def cka(x: np.ndarray, y: np.ndarray, *, debiased: bool = True) -> float:
@@ -80,8 +78,7 @@ def cka(x: np.ndarray, y: np.ndarray, *, debiased: bool = True) -> float:
     biased form nears 1. It needs 4 samples. Invariant to rotation, isotropic scaling and shift.
     """
     x, y = _pair(x, y, least=4 if debiased else 2)
-    k, l = (_kernel(side, debiased=debiased) for side in (x, y))  # noqa: E741  # the paper's letters
-    return _ratio(float(np.vdot(k, l)), float(np.vdot(k, k)), float(np.vdot(l, l)))
+    return _cosine(_kernel(x, debiased=debiased), _kernel(y, debiased=debiased))
 
 
 def procrustes(x: np.ndarray, y: np.ndarray) -> float:
@@ -90,111 +87,85 @@ def procrustes(x: np.ndarray, y: np.ndarray) -> float:
     `arccos(|X'Y|_* / (|X| |Y|))` of centred responses, where `|.|_*` sums singular values. A
     metric, invariant to rotation, isotropic scaling and shift (Williams et al. 2021).
     """
-    x, y = (centred(side) for side in _pair(x, y, least=2))
-    product = _factor(x) @ _factor(y).T
-    nuclear = float(np.linalg.svd(product, compute_uv=False).sum())
-    cosine = _ratio(nuclear, float(np.vdot(x, x)), float(np.vdot(y, y)))
+    # The triangular factors keep the singular values, and are small for wide layers.
+    a, b = (qr(centred(side).T, mode="r")[0] for side in _pair(x, y, least=2))
+    cosine = ratio(np.linalg.norm(a @ b.T, "nuc"), np.linalg.norm(a) * np.linalg.norm(b))
     return float(np.arccos(np.clip(cosine, -1, 1)))
 
 
 def similarity_matrix(
-    layers: Mapping[str, np.ndarray],
-    others: Mapping[str, np.ndarray] | None = None,
-    *,
-    measure: Callable[[np.ndarray, np.ndarray], float] = cka,
+    layers: Layers, others: Layers | None = None, *, measure: Callable[..., float] = cka
 ) -> np.ndarray:
     """`measure` of every layer of one model against every layer of another, or of itself."""
-    rows, columns = layers.values(), (layers if others is None else others).values()
-    return np.array([[measure(row, column) for column in columns] for row in rows])
+    columns = (layers if others is None else others).values()
+    return np.array([[measure(row, column) for column in columns] for row in layers.values()])
 
 
+@dataclass(frozen=True)
 class RDM:
     """Representational dissimilarity matrix of one layer."""
 
-    needs: tuple[str, ...] = ("activations",)
-
-    def __init__(self, dissimilarity: Dissimilarity = "correlation") -> None:
-        self.dissimilarity: Dissimilarity = dissimilarity
+    dissimilarity: Dissimilarity = "correlation"
+    needs: ClassVar = ("activations",)
 
     def __call__(self, data: Mapping[str, np.ndarray], /) -> Result:
         """Scalar `mean`, over pairs; array `rdm`."""
         x = features(given(data, "activations"), least=2)
         distances = rdm(x, dissimilarity=self.dissimilarity)
-        pairs = distances[np.triu_indices(len(x), 1)]
-        known = pairs[np.isfinite(pairs)]
         flat = int(np.isnan(np.diag(distances)).sum())
         notes = (f"{flat} of {len(x)} patterns are constant and left out",) if flat else ()
-        mean = float(known.mean()) if known.size else float("nan")
 
         def draw(ax: Axes) -> None:
             image = ax.imshow(distances, cmap="viridis", interpolation="none")
             ax.figure.colorbar(image, ax=ax, label=f"{self.dissimilarity} distance")
             ax.set(xlabel="sample", ylabel="sample")
 
+        mean = average(distances[np.triu_indices(len(x), 1)])
         return Result({"mean": mean}, {"rdm": distances}, draw, notes)
 
 
 class _Comparison:
     """One number for the responses of a layer and those of a reference to the same samples."""
 
-    needs: tuple[str, ...] = ("activations", "reference")
-    scalar = ""
-
-    def measure(self, x: np.ndarray, y: np.ndarray) -> float:
-        raise NotImplementedError
+    needs: ClassVar = ("activations", "reference")
+    scalar: ClassVar[str]
+    measure: ClassVar[Callable[..., float]]
 
     def __call__(self, data: Mapping[str, np.ndarray], /) -> Result:
         """The measure as a scalar; NaN and a note where a side has no structure to compare."""
-        value = self.measure(*(given(data, key) for key in self.needs))
-        notes = tuple(
+        sides = {key: given(data, key) for key in self.needs}
+        value = type(self).measure(*sides.values(), **vars(self))
+        notes = [
             f"{key} do not differ over the samples: nothing to compare"
-            for key in self.needs
-            if not centred(features(data[key])).any()
-        )
+            for key, side in sides.items()
+            if not centred(features(side)).any()
+        ]
         if np.isnan(value) and not notes:
-            notes = ("too few samples differ from the others: nothing to compare",)
-        return Result({self.scalar: value}, notes=notes)
+            notes = ["too few samples differ from the others: nothing to compare"]
+        return Result({self.scalar: value}, notes=tuple(notes))
 
 
+@dataclass(frozen=True)
 class RSA(_Comparison):
     """Correlation of the RDMs of a layer and a reference."""
 
-    scalar = "rsa"
-
-    def __init__(
-        self,
-        dissimilarity: Dissimilarity = "correlation",
-        method: Literal["spearman", "pearson"] = "spearman",
-    ) -> None:
-        self.dissimilarity: Dissimilarity = dissimilarity
-        self.method: Literal["spearman", "pearson"] = method
-
-    def measure(self, x: np.ndarray, y: np.ndarray) -> float:
-        """`rsa` of the two."""
-        return rsa(x, y, dissimilarity=self.dissimilarity, method=self.method)
+    dissimilarity: Dissimilarity = "correlation"
+    method: Method = "spearman"
+    scalar, measure = "rsa", rsa
 
 
+@dataclass(frozen=True)
 class CKA(_Comparison):
     """Linear CKA of a layer and a reference."""
 
-    scalar = "cka"
-
-    def __init__(self, debiased: bool = True) -> None:
-        self.debiased = debiased
-
-    def measure(self, x: np.ndarray, y: np.ndarray) -> float:
-        """`cka` of the two."""
-        return cka(x, y, debiased=self.debiased)
+    debiased: bool = True
+    scalar, measure = "cka", cka
 
 
 class Procrustes(_Comparison):
     """Angle between a layer and a reference after the best rotation."""
 
-    scalar = "angle"
-
-    def measure(self, x: np.ndarray, y: np.ndarray) -> float:
-        """`procrustes` of the two."""
-        return procrustes(x, y)
+    scalar, measure = "angle", procrustes
 
 
 def _pair(x: np.ndarray, y: np.ndarray, *, least: int) -> tuple[np.ndarray, np.ndarray]:
@@ -202,14 +173,6 @@ def _pair(x: np.ndarray, y: np.ndarray, *, least: int) -> tuple[np.ndarray, np.n
     if len(x) != len(y):
         raise DataError(f"both sides must answer the same samples, got {len(x)} and {len(y)}")
     return x, y
-
-
-def _factor(x: np.ndarray) -> np.ndarray:
-    """`X'`, or with more features than samples its triangular factor: the singular values stay."""
-    transposed: np.ndarray = x.T
-    if x.shape[1] <= len(x):
-        return transposed
-    return np.asarray(np.linalg.qr(transposed, mode="r"))
 
 
 def _kernel(x: np.ndarray, *, debiased: bool) -> np.ndarray:
@@ -224,9 +187,9 @@ def _kernel(x: np.ndarray, *, debiased: bool) -> np.ndarray:
     rows = kernel.sum(1) / (n - 2)
     unbiased = kernel - rows[:, None] - rows[None] + kernel.sum() / ((n - 1) * (n - 2))
     np.fill_diagonal(unbiased, 0)
-    rounding = np.abs(unbiased).max() <= CONSTANT * np.einsum("ij,ij->i", x, x).max()
+    rounding = np.abs(unbiased).max() <= CONSTANT * (x**2).sum(1).max()
     return np.zeros_like(unbiased) if rounding else np.asarray(unbiased)
 
 
-def _ratio(product: float, a: float, b: float) -> float:
-    return product / float(np.sqrt(a) * np.sqrt(b)) if a > 0 and b > 0 else float("nan")
+def _cosine(a: np.ndarray, b: np.ndarray) -> float:
+    return float(ratio(np.vdot(a, b), np.linalg.norm(a) * np.linalg.norm(b)))

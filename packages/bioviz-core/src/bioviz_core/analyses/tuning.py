@@ -7,13 +7,13 @@ the period 360, orientation 180.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bioviz_core.analyses.responses import features, given
+from bioviz_core.analyses.responses import average, centred, given, paired, ratio
 from bioviz_core.errors import DataError
 from bioviz_core.interfaces import Result
 
@@ -52,38 +52,22 @@ def orientation_tuning(angles: ArrayLike, responses: np.ndarray) -> Tuning:
     that no direction weighs more than another. Indices of a unit with negative means, which are
     no rates, and of a silent unit are NaN.
     """
-    from scipy import stats
-
-    r = features(responses, least=5)
-    turned = np.asarray(angles, float).reshape(-1)
-    if len(turned) != len(r):
-        raise DataError(f"needs one angle per response, got {len(turned)} and {len(r)}")
+    r, turned = paired(responses, angles, least=5)
     distinct, place = np.unique(np.round(turned % 360, 6), return_inverse=True)
-    period = _period(distinct)
-    counts = np.bincount(place)
-    curves = np.stack([np.bincount(place, weights=unit) for unit in r.T], axis=1) / counts[:, None]
-    theta = np.deg2rad(distinct)
-    direction, orientation = (_resultant(theta * k, curves) for k in (1, 2))
+    curves = np.stack([r[place == number].mean(0) for number in range(len(distinct))])
+    rates = np.where(curves.min(0) >= 0, curves.sum(0), 0)
+    vectors = np.exp(1j * np.deg2rad(distinct) * [[1], [2]]).reshape(2, -1) @ curves
     fits = [_cosine(np.deg2rad(turned) * k, r) for k in (1, 2)]
     amplitude, r2 = (np.stack(values) for values in zip(*fits, strict=True))
-    if period == 180:  # a direction and its opposite are one stimulus here
-        direction = np.full_like(direction, np.nan)
-        amplitude[0], r2[0] = np.nan, np.nan
-    better = np.where(np.isnan(r2).all(0), np.nan, np.nanmax(np.nan_to_num(r2, nan=-1), axis=0))
-    freedom = len(r) - 3
-    ratio = np.divide(better, 1 - better, out=np.full_like(better, np.inf), where=better < 1)
-    return Tuning(
-        angles=distinct,
-        curves=curves,
-        preferred_orientation=np.rad2deg(np.angle(orientation)) % 360 / 2,
-        preferred_direction=np.rad2deg(np.angle(direction)) % 360,
-        osi=np.abs(orientation),
-        dsi=np.abs(direction),
-        amplitude=amplitude,
-        r2=r2,
-        p_value=np.where(np.isnan(better), np.nan, stats.f.sf(ratio * freedom / 2, 2, freedom)),
-        fits_orientation=np.nan_to_num(r2[1], nan=-1) > np.nan_to_num(r2[0], nan=-1),
-    )
+    if _period(distinct) == 180:  # a direction and its opposite are one stimulus here
+        vectors[0] = amplitude[0] = r2[0] = np.nan
+    direction, orientation = np.rad2deg(np.angle(vectors)) % 360
+    dsi, osi = ratio(np.abs(vectors), rates)
+    better = np.fmax(*r2)
+    p_value = (1 - better).clip(0) ** ((len(r) - 3) / 2)  # of F with 2 and n - 3 degrees of freedom
+    known = np.where(np.isnan([dsi, osi]), np.nan, [direction, orientation / 2])
+    return Tuning(distinct, curves, known[1], known[0], osi, dsi, amplitude, r2, p_value,
+                  fits_orientation=better == r2[1])  # fmt: skip
 
 
 def class_selectivity(labels: ArrayLike, responses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -92,38 +76,27 @@ def class_selectivity(labels: ArrayLike, responses: np.ndarray) -> tuple[np.ndar
     `best` is the largest class mean, `rest` the mean of the other classes' means: 0 where a unit
     answers all alike, 1 where it answers one only, NaN where it answers none.
     """
-    size = np.abs(features(responses, least=2))
-    classes, place = np.unique(np.asarray(labels).reshape(-1), return_inverse=True)
-    if len(place) != len(size) or len(classes) < 2:
-        raise DataError(
-            f"needs a label per response and two classes, got {len(place)} labels of "
-            f"{len(classes)} classes for {len(size)} responses"
-        )
-    means = np.stack([size[place == number].mean(0) for number in range(len(classes))])
+    x, shown = paired(responses, labels)
+    classes = np.unique(shown)
+    if len(classes) < 2:
+        raise DataError(f"needs at least two classes, got {classes.tolist()}")
+    means = np.stack([np.abs(x[shown == label]).mean(0) for label in classes])
     best = means.max(0)
     rest = (means.sum(0) - best) / (len(classes) - 1)
-    index = np.divide(best - rest, best + rest, out=np.full_like(best, np.nan), where=best > 0)
-    return index, classes[means.argmax(0)]
+    return ratio(best - rest, best + rest), classes[means.argmax(0)]
 
 
+@dataclass(frozen=True)
 class OrientationTuning:
     """Orientation and direction tuning of each unit of a layer."""
 
-    needs: tuple[str, ...] = ("activations", "orientation")
-
-    def __init__(self, alpha: float = 0.01) -> None:
-        self.alpha = alpha
+    alpha: float = 0.01
+    needs = ("activations", "orientation")
 
     def __call__(self, data: Mapping[str, np.ndarray], /) -> Result:
         """Scalars `osi`, `dsi` (medians) and `tuned_share`, at `alpha` after Bonferroni."""
         found = orientation_tuning(given(data, "orientation"), given(data, "activations"))
-        units = len(found.osi)
-        known, tuned = np.isfinite(found.osi), found.p_value < self.alpha / units
-        notes = []
-        if missing := int((~known).sum()):
-            notes.append(f"{missing} of {units} units are silent or not rates: no index")
-        if np.isnan(found.r2[0]).any() and not np.isnan(found.r2[0]).all():
-            notes.append(f"{int(np.isnan(found.r2[0]).sum())} units never change")
+        units, missing = len(found.osi), int(np.isnan(found.osi).sum())
         best = np.argsort(np.nan_to_num(found.osi, nan=-1))[::-1][:8]
 
         def draw(ax: Axes) -> None:
@@ -131,42 +104,31 @@ class OrientationTuning:
             ax.set(xlabel="orientation (degrees)", ylabel="mean response")
 
         scalars = {
-            "osi": _median(found.osi),
-            "dsi": _median(found.dsi),
-            "tuned_share": float(tuned.mean()),
+            "osi": average(found.osi, np.median),
+            "dsi": average(found.dsi, np.median),
+            "tuned_share": float((found.p_value < self.alpha / units).mean()),
         }
-        arrays = {
-            "preferred_orientation": found.preferred_orientation,
-            "osi": found.osi,
-            "dsi": found.dsi,
-            "p_value": found.p_value,
-            "angles": found.angles,
-            "curves": found.curves,
-        }
-        return Result(scalars, arrays, draw, tuple(notes))
+        note = f"{missing} of {units} units are silent or not rates: no index"
+        return Result(scalars, asdict(found), draw, (note,) * bool(missing))
 
 
 class ClassSelectivity:
     """How far each unit of a layer prefers one class."""
 
-    needs: tuple[str, ...] = ("activations", "labels")
+    needs = ("activations", "labels")
 
     def __call__(self, data: Mapping[str, np.ndarray], /) -> Result:
         """Scalar `selectivity`, the mean; arrays `selectivity` and `preferred` by unit."""
         index, preferred = class_selectivity(given(data, "labels"), given(data, "activations"))
-        known = index[np.isfinite(index)]
-        silent = len(index) - len(known)
+        silent = int(np.isnan(index).sum())
 
         def draw(ax: Axes) -> None:
-            ax.hist(known, bins=20, range=(0, 1))
+            ax.hist(index[np.isfinite(index)], bins=20, range=(0, 1))
             ax.set(xlabel="class selectivity", ylabel="units")
 
-        return Result(
-            {"selectivity": float(known.mean()) if known.size else float("nan")},
-            {"selectivity": index, "preferred": preferred},
-            draw,
-            (f"{silent} of {len(index)} units never respond",) if silent else (),
-        )
+        arrays = {"selectivity": index, "preferred": preferred}
+        notes = (f"{silent} of {len(index)} units never respond",) * bool(silent)
+        return Result({"selectivity": average(index)}, arrays, draw, notes)
 
 
 def _period(distinct: np.ndarray) -> int:
@@ -181,25 +143,10 @@ def _period(distinct: np.ndarray) -> int:
     )
 
 
-def _resultant(theta: np.ndarray, curves: np.ndarray) -> np.ndarray:
-    total = curves.sum(0)
-    rates = (curves.min(0) >= 0) & (total > 0)
-    vector = np.exp(1j * theta) @ curves
-    nowhere = np.full(vector.shape, np.nan, complex)
-    return np.asarray(np.divide(vector, total, out=nowhere, where=rates))
-
-
 def _cosine(theta: np.ndarray, r: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Amplitude and R^2 of `a cos(theta + p) + m`, by least squares."""
     design = np.stack([np.cos(theta), np.sin(theta), np.ones_like(theta)], axis=1)
     weights = np.linalg.lstsq(design, r, rcond=None)[0]
-    spread = ((r - r.mean(0)) ** 2).sum(0)
+    spread = (centred(r) ** 2).sum(0)
     left = ((r - design @ weights) ** 2).sum(0)
-    changes = spread > 1e-24 * np.maximum((r**2).sum(0), np.finfo(float).tiny)
-    share = np.divide(left, spread, out=np.full_like(spread, np.nan), where=changes)
-    return np.hypot(weights[0], weights[1]), 1 - share
-
-
-def _median(values: np.ndarray) -> float:
-    known = values[np.isfinite(values)]
-    return float(np.median(known)) if known.size else float("nan")
+    return np.hypot(weights[0], weights[1]), 1 - ratio(left, spread)

@@ -18,11 +18,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol, Self, runtime_checkable
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from bioviz_core.bridge.torch_files import check_like
 from bioviz_core.bridge.torch_files import export_leaf as export_leaf
 from bioviz_core.bridge.torch_files import import_leaf as import_leaf
 from bioviz_core.bridge.torch_files import open_checkpoint as open_checkpoint
@@ -59,10 +59,8 @@ class TorchModel(nn.Module):
 
     def state_tree(self) -> Tree:
         """Copies of parameters and buffers, by name."""
-        return {
-            name: value.detach().clone() if isinstance(value, Tensor) else value
-            for name, value in self.state_dict().items()
-        }
+        state = self.state_dict()
+        return {n: v.detach().clone() if isinstance(v, Tensor) else v for n, v in state.items()}
 
     def with_state(self, state: Tree, /) -> Self:
         """Refill in place, since an optimiser holds the parameters; `CheckpointError` on a misfit.
@@ -74,16 +72,10 @@ class TorchModel(nn.Module):
             raise CheckpointError(
                 f"the state and {type(self).__name__} do not share the entries {', '.join(wrong)}"
             )
-        for name, value in mine.items():
-            if isinstance(value, Tensor):
-                given = torch.as_tensor(state[name])
-                if (given.shape, given.dtype) != (value.shape, value.dtype):
-                    raise CheckpointError(
-                        f"needs {tuple(value.shape)} {value.dtype}, the state has "
-                        f"{tuple(given.shape)} {given.dtype}",
-                        path=name,
-                    )
-        self.load_state_dict({name: _tensor(value) for name, value in state.items()})
+        tensors = {n: torch.as_tensor(state[n]) for n, v in mine.items() if isinstance(v, Tensor)}
+        for name, value in tensors.items():
+            check_like(value, mine[name], path=name)
+        self.load_state_dict({**state, **tensors})
         return self
 
 
@@ -109,12 +101,7 @@ class SequentialModel(AdaptedModel):
 
     def stages(self) -> list[tuple[str, nn.Module]]:
         """The layers in order; composed they are the call. A layer used twice comes twice."""
-        names: dict[str, int] = {}
-        found = []
-        for key, module in self.module._modules.items():
-            if module is not None:
-                found.append((_numbered(key, names), module))
-        return found
+        return [(key, module) for key, module in self.module._modules.items() if module is not None]
 
     def synapses(self, inputs: Tensor, /) -> dict[str, Synapse]:
         """The weight of each `nn.Linear`, with the activity at its ends.
@@ -209,10 +196,6 @@ def quiet(model: nn.Module) -> Iterator[None]:
 def _numbered(name: str, seen: dict[str, int]) -> str:
     seen[name] = seen.get(name, 0) + 1
     return name if seen[name] == 1 else f"{name}#{seen[name]}"
-
-
-def _tensor(value: Any) -> Any:
-    return torch.as_tensor(value) if isinstance(value, np.ndarray) else value
 
 
 # The gradient rule

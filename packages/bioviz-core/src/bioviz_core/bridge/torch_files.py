@@ -19,7 +19,7 @@ def export_leaf(leaf: Tensor) -> tuple[np.ndarray, str]:
     tensor = leaf.detach().cpu().contiguous()
     name = str(tensor.dtype).removeprefix("torch.")
     if tensor.dtype == torch.bfloat16:
-        return tensor.view(torch.uint16).numpy(), name
+        tensor = tensor.view(torch.uint16)
     try:
         return tensor.numpy(), name
     except TypeError as error:
@@ -33,12 +33,15 @@ def import_leaf(array: np.ndarray, dtype: str, like: Tensor | None = None) -> Te
         tensor = tensor.view(torch.bfloat16)
     if like is None:
         return tensor
-    if (tensor.shape, tensor.dtype) != (like.shape, like.dtype):
-        raise CheckpointError(
-            f"needs {tuple(like.shape)} {like.dtype}, the file has "
-            f"{tuple(tensor.shape)} {tensor.dtype}"
-        )
+    check_like(tensor, like)
     return tensor.to(like.device).requires_grad_(like.requires_grad)
+
+
+def check_like(given: Tensor, like: Tensor, *, path: str = "") -> None:
+    """`CheckpointError` where the shapes or dtypes differ: nothing is cast silently."""
+    if (given.shape, given.dtype) != (like.shape, like.dtype):
+        needed, found = (f"{tuple(t.shape)} {t.dtype}" for t in (like, given))
+        raise CheckpointError(f"needs {needed}, got {found}", path=path)
 
 
 def open_checkpoint(path: str | Path) -> dict[str, Tensor]:
@@ -47,11 +50,8 @@ def open_checkpoint(path: str | Path) -> dict[str, Tensor]:
     Nothing in the file is executed. A `.pth` that holds a dict under `state_dict` or `model` gives
     that one. timm's reader is used where timm is installed. Raises `CheckpointError`.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(f"there is no file {path}")
     try:
-        found = _open(path)
+        found = _open(Path(path))
     except Exception as error:  # a file from outside fails in a dozen ways; the cause is kept
         raise CheckpointError(
             f"{path} is no file of weights ({type(error).__name__}): it must be safetensors, or a "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -29,8 +29,7 @@ class Host:
     def __init__(
         self, *, device: str = "auto", precision: str = "float32", threads: int | None = None
     ) -> None:
-        if precision not in PRECISIONS:
-            raise _config_error("precision", f"{precision!r} is none of {', '.join(PRECISIONS)}")
+        _check("precision", precision, tuple(PRECISIONS))
         self.precision, self.dtype = precision, PRECISIONS[precision]
         self.rank, self.world, self.device = 0, 1, _device(device)
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
@@ -54,12 +53,10 @@ class Host:
 
     def _place(self, value: Any) -> Tensor:
         if isinstance(value, np.ndarray):
-            value = torch.from_numpy(np.array(value, order="C"))  # a copy: sources stay untouched
+            value = np.array(value, order="C")  # a copy: sources stay untouched
         tensor = torch.as_tensor(value)
-        if tensor.is_floating_point():
-            return tensor.to(self.device, self.dtype)
-        kind = tensor.dtype if tensor.dtype == torch.bool else torch.int64
-        return tensor.to(self.device, kind)
+        kind = self.dtype if tensor.is_floating_point() else torch.int64
+        return tensor.to(self.device, torch.bool if tensor.dtype == torch.bool else kind)
 
     def compile(self, step: Callable[..., Step[Any, Any]]) -> Callable[..., Step[Any, Any]]:
         """The step itself: torch runs eagerly."""
@@ -70,15 +67,14 @@ class Host:
 
         Parameters move in place, so an optimiser made before still holds them. May be called again.
         """
+        tensors: list[Tensor] = []
         if isinstance(model, nn.Module):
-            model.to(self.device)
-            if self.precision == "float64":
-                model.double()
+            model.to(self.device, self.dtype if self.precision == "float64" else None)
+            tensors = [*model.parameters(), *model.buffers()]
         if self.world == 1:
             return
-        if isinstance(model, nn.Module):
-            for tensor in [*model.parameters(), *model.buffers()]:
-                torch.distributed.broadcast(tensor.detach(), src=0)
+        for tensor in tensors:
+            torch.distributed.broadcast(tensor.detach(), src=0)
         for optimizer in _optimizers(state):
             if id(optimizer) not in self._averaged:
                 self._averaged.add(id(optimizer))
@@ -100,38 +96,31 @@ class Host:
     def step(self, seed: int) -> Iterator[None]:
         """Around one step: the global generator seeded for dropout, and autocast."""
         torch.manual_seed(seed)
-        autocast: AbstractContextManager[Any] = nullcontext()
-        if self.precision == "bfloat16":
-            autocast = torch.autocast(self.device.type, torch.bfloat16)
-        with autocast:
+        narrow = self.precision == "bfloat16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=narrow):
             yield
 
 
 def _device(name: str) -> torch.device:
-    kind, _, index = name.partition(":")
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if kind not in ("cpu", "cuda") or (index and not (kind == "cuda" and index.isdigit())):
-        raise _config_error("device", f"{name!r} is none of auto, cpu, cuda, cuda:N")
-    if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
-        count = torch.cuda.device_count()
-        raise _config_error("device", f"{name} is absent: torch sees {count} GPUs. Use auto or cpu")
-    return torch.device(name)
+    gpus = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    _check("device", name, ("auto", "cpu", *["cuda"] * bool(gpus), *gpus))
+    best = "cuda" if gpus else "cpu"
+    return torch.device(best if name == "auto" else name)
 
 
-def _config_error(path: str, message: str) -> ConfigError:
-    return ConfigError([Problem(path, message)], of="the device settings")
+def _check(path: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        problem = Problem(path, f"{value!r} is not to be had here: there are {', '.join(choices)}")
+        raise ConfigError([problem], of="the device settings")
 
 
 def _optimizers(tree: Any) -> Iterator[Optimizer]:
     if isinstance(tree, Optimizer):
         yield tree
-    elif isinstance(tree, Mapping):
-        for value in tree.values():
-            yield from _optimizers(value)
-    elif isinstance(tree, list | tuple):
-        for value in tree:
-            yield from _optimizers(value)
-    elif hasattr(tree, "__dataclass_fields__"):
-        for name in tree.__dataclass_fields__:
-            yield from _optimizers(getattr(tree, name))
+        return
+    if names := getattr(tree, "__dataclass_fields__", ()):
+        tree = [getattr(tree, name) for name in names]
+    if isinstance(tree, Mapping):
+        tree = list(tree.values())
+    for value in tree if isinstance(tree, list | tuple) else ():
+        yield from _optimizers(value)

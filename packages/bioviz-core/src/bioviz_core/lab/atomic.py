@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +16,16 @@ from bioviz_core.errors import BiovizError, RunStateError
 TEMPORARY = ".tmp"
 """How the name of a file that is being written ends; it begins with a dot."""
 
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`, which takes its place once the block has written it.
-
-    Whatever goes wrong, `path` stays as it was. A full disk is a `BiovizError`.
-    """
+def write(path: Path, content: bytes) -> None:
+    """Write a whole file: after any failure `path` is as it was before."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
     try:
         with room(path):
-            yield temporary
-            with temporary.open("rb+") as file:
+            with temporary.open("wb") as file:
+                file.write(content)
+                file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)
             sync_folder(path.parent)
@@ -37,28 +34,20 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def room(path: Path) -> Iterator[None]:
+def room(path: object) -> Iterator[None]:
     """Say so where the disk is full."""
     try:
         yield
     except OSError as error:
-        if error.errno not in _NO_ROOM:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
-        raise no_room(path, error) from error
-
-
-def no_room(path: Path, error: object) -> BiovizError:
-    """The error for a disk that is full."""
-    return BiovizError(
-        f"no room on the disk to write {path} ({error}). What was there before is intact: "
-        "free some space, then `bioviz resume`"
-    )
+        advice = "What was there before is intact: free some space, then `bioviz resume`"
+        raise BiovizError(f"no room on the disk to write {path} ({error}). {advice}") from error
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a whole text file."""
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="")
+    write(path, text.encode())
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -83,35 +72,14 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-class Lines:
-    """A file of JSON lines that only grows; each line is handed to the system at once."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._file = path.open("ab", buffering=0)
-
-    def append(self, row: Mapping[str, Any]) -> None:
-        """Add one line, or raise and leave none."""
-        line = json.dumps(row).encode() + b"\n"
-        with room(self.path):
-            size = self._file.tell()
-            if (written := self._file.write(line)) != len(line):
-                self._file.truncate(size)
-                raise no_room(self.path, f"{written} of {len(line)} bytes written")
-
-    def sync(self) -> None:
-        """Make all lines last."""
-        with room(self.path):
-            os.fsync(self._file.fileno())
-
-    @property
-    def closed(self) -> bool:
-        """Is the file closed?"""
-        return self._file.closed
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+def append(file: FileIO, row: Mapping[str, Any]) -> None:
+    """Hand one line of JSON to the system, or raise and leave none; `file` has no buffer."""
+    line = json.dumps(row).encode() + b"\n"
+    with room(file.name):
+        size = file.tell()
+        if (written := file.write(line)) != len(line):
+            file.truncate(size)
+            raise OSError(errno.ENOSPC, f"{written} of {len(line)} bytes written")
 
 
 def read_lines(path: Path, count: int | None = None) -> list[dict[str, Any]]:
@@ -129,14 +97,10 @@ def keep_lines(path: Path, count: int) -> None:
     """Cut a file of lines after its first `count`."""
     lines = _whole_lines(path)
     if count > len(lines):
-        raise RunStateError(
-            f"{path} has {len(lines)} whole rows, but its checkpoint was written after {count}. "
-            "The file was changed by hand: start the run again"
-        )
+        why = f"its checkpoint was written after {count}: start the run again"
+        raise RunStateError(f"{path} has {len(lines)} whole rows, but {why}")
     if path.exists():
-        with path.open("rb+") as file:
-            file.truncate(sum(len(line) + 1 for line in lines[:count]))
-            os.fsync(file.fileno())
+        os.truncate(path, sum(len(line) + 1 for line in lines[:count]))
 
 
 def _whole_lines(path: Path) -> list[bytes]:

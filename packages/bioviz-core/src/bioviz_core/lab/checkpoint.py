@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from importlib import import_module
 from itertools import zip_longest
@@ -19,38 +20,43 @@ from typing import Any, Final, cast
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from bioviz_core.errors import CheckpointError
-from bioviz_core.interfaces import Array, Tree
-from bioviz_core.lab.atomic import no_room, replacing
-from bioviz_core.lab.leaves import export, framework_of, to_float, unpacked
+from bioviz_core.interfaces import Tree
+from bioviz_core.lab import atomic
+from bioviz_core.lab.leaves import export, framework_of, unpacked, widened
 
 FORMAT = 1
 ANY: Final = object()
 """In a template: whatever was stored there."""
 
 Node = Any
+"""A scalar, `{"array": dtype, "shape", "in"}`, or `{"is": kind, "of": [[key, node], ...]}`."""
+Parts = dict[Any, Any]
+Exported = dict[str, tuple[np.ndarray, str]]
 Read = Callable[[str], np.ndarray]
+
+_MAKE: Mapping[str, Callable[[Parts], Any]] = {
+    "dict": dict,
+    "list": lambda parts: list(parts.values()),
+    "tuple": lambda parts: tuple(parts.values()),
+}
 
 
 def save_tree(path: Path, tree: Tree, *, extra: Mapping[str, Any] | None = None) -> None:
     """Write a tree and, in the header, the JSON in `extra`; the same tree gives the same bytes."""
-    arrays: dict[str, np.ndarray] = {}
-    header = {"format": FORMAT, "tree": encode(tree, "", arrays), "extra": dict(extra or {})}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary:
-        try:
-            # One header key: safetensors writes several in no fixed order.
-            save_file(arrays, temporary, metadata={"bioviz": json.dumps(header)})
-        except SafetensorError as error:
-            raise no_room(path, error) from error
+    exported: Exported = {}
+    header = {"format": FORMAT, "tree": encode(tree, "", exported), "extra": dict(extra or {})}
+    arrays = {name: array for name, (array, _) in exported.items()}
+    # One header key: safetensors writes several in no fixed order.
+    atomic.write(path, save(arrays, metadata={"bioviz": json.dumps(header)}))
 
 
 def load_tree(path: Path, like: Tree = ANY) -> Tree:
     """Read a tree; given a template, check structure, shapes and dtypes and refill its leaves."""
     with _opened(path) as (header, read):
-        return _refill(like, header["tree"], "", read)
+        return rebuild(header["tree"], "", read, like)
 
 
 def read_extra(path: Path) -> dict[str, Any]:
@@ -61,241 +67,167 @@ def read_extra(path: Path) -> dict[str, Any]:
 
 def not_a_number(tree: Tree) -> str | None:
     """The path of the first array that holds a NaN."""
-    arrays: dict[str, np.ndarray] = {}
-    said = dict(_leaves(encode(tree, "", arrays), ""))
-    for path, array in arrays.items():
-        if said[path].startswith("bfloat16"):
-            array = to_float(array)
-        if array.dtype.kind == "f" and np.isnan(array).any():
-            return path
-    return None
+    exported: Exported = {}
+    encode(tree, "", exported)
+    found = ((path, widened(array, name)) for path, (array, name) in exported.items())
+    return next((path for path, a in found if a.dtype.kind in "fc" and np.isnan(a).any()), None)
 
 
-# Writing
-
-
-def encode(value: Tree, path: str, arrays: dict[str, np.ndarray]) -> Node:
-    """The structure of a tree as JSON; its arrays go to `arrays`, by path."""
-
-    def inside(pairs: Mapping[Any, Any]) -> list[list[Any]]:
-        return [[key, encode(item, path + _step(key), arrays)] for key, item in pairs.items()]
-
-    name = type(value).__qualname__
+def encode(value: Tree, path: str, exported: Exported) -> Node:
+    """The structure of a tree as JSON; its arrays go to `exported`, by path."""
     if where := framework_of(value):
-        array, dtype = export(value, path)
-        arrays[path] = array
-        return {"array": dtype, "shape": list(np.shape(value)), "in": where}
+        exported[path] = export(value, path)
+        return {"array": exported[path][1], "shape": list(value.shape), "in": where}
     if _is_scalar(value):
         return value
+    kind, parts, _ = _apart(value, path)
+    of = [[key, encode(part, path + _step(key), exported)] for key, part in parts.items()]
+    return {"is": kind, "of": of}
+
+
+def rebuild(node: Node, path: str, read: Read, like: Tree = ANY) -> Tree:
+    """The tree of `encode`, refilled into `like`; `read` gives an array by path."""
+    if not isinstance(node, dict) or "array" in node or framework_of(like) or _is_scalar(like):
+        return _leaf(node, path, read, like)
+    kind, likes = node["is"], {}
+    if like is not ANY:
+        name, parts, make = _apart(like, path)
+        if kind != name:
+            raise _misfit(node, f"a {name}", path)
+        if (stored := dict(node["of"])).keys() != parts.keys():
+            lacks = ", ".join(repr(key) for key in parts if key not in stored) or "nothing"
+            beyond = ", ".join(repr(key) for key in stored if key not in parts) or "nothing"
+            why = f"the file lacks {lacks} and has beyond the template {beyond}"
+            raise CheckpointError(why, path=path)
+        # A live object takes its state as a whole: a fresh optimiser has none to compare with.
+        likes = {} if _is_live(like) else parts
+    elif kind in _MAKE:
+        make = _MAKE[kind]
+    else:
+        raise CheckpointError(f"a {kind} needs a template to come back: like=", path=path)
+    parts = {k: rebuild(n, path + _step(k), read, likes.get(k, ANY)) for k, n in node["of"]}
+    return make(parts)
+
+
+def _apart(value: Any, path: str) -> tuple[str, Parts, Callable[[Parts], Any]]:
+    """What a node is called, its parts by key, and how to make one like it of other parts."""
+    name = type(value).__qualname__
     if isinstance(value, dict):
         for key in value:
             if isinstance(key, bool) or not isinstance(key, str | int):
                 raise CheckpointError(f"the key {key!r} is neither text nor integer", path=path)
-        return {"dict": inside(value)}
-    if _is_named(value):
-        return {"named": inside(value._asdict()), "type": name}
+        return "dict", value, lambda parts: value | parts
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return name, value._asdict(), lambda parts: type(value)(**parts)
     if isinstance(value, list | tuple):
         kind = "list" if isinstance(value, list) else "tuple"
-        return {kind: [item for _, item in inside(dict(enumerate(value)))]}
-    if _is_live(value, "state_tree", "with_state"):
-        return {"model": encode(value.state_tree(), path, arrays)}
-    if _is_live(value, "state_dict", "load_state_dict"):
-        return {"live": encode(value.state_dict(), path, arrays), "type": name}
+        return kind, dict(enumerate(value)), lambda parts: type(value)(parts.values())
+    if _is_model(value):
+        return "model", {None: value.state_tree()}, lambda parts: value.with_state(parts[None])
+    if _is_live(value):
+        return name, {None: value.state_dict()}, lambda parts: _loaded(value, parts[None], path)
     if is_dataclass(value) and not isinstance(value, type):
-        return {"data": inside(_fields(value)), "type": name}
-    raise CheckpointError(
-        f"a {name} cannot be stored: a tree holds arrays, numbers, text, None, and dicts, lists, "
-        "tuples, dataclasses or objects with state_dict and load_state_dict",
-        path=path,
-    )
+        own = {field.name: getattr(value, field.name) for field in fields(value)}
+        return name, own, lambda parts: _replaced(value, parts)
+    holds = "arrays, JSON, tuples, dataclasses and objects with state_dict and load_state_dict"
+    raise CheckpointError(f"a {name} cannot be stored: a tree holds {holds}", path=path)
 
 
 def _is_scalar(value: object) -> bool:
     return value is None or isinstance(value, bool | int | float | str)
 
 
-def _is_named(value: Any) -> bool:
-    return isinstance(value, tuple) and hasattr(value, "_fields")
+def _is_model(value: object) -> bool:
+    return hasattr(value, "state_tree") and not isinstance(value, type)
 
 
-def _is_live(value: object, give: str, take: str) -> bool:
-    return not isinstance(value, type) and all(
-        callable(getattr(value, name, None)) for name in (give, take)
-    )
+def _is_live(value: object) -> bool:
+    takes = hasattr(value, "state_dict") and hasattr(value, "load_state_dict")
+    return takes and not isinstance(value, type) and not _is_model(value)
 
 
-def _fields(value: Any) -> dict[str, Any]:
-    return {field.name: getattr(value, field.name) for field in fields(value)}
-
-
-def _step(key: str | int) -> str:
+def _step(key: str | int | None) -> str:
+    """A key as it continues a path; None is the one part of a model or live object."""
     plain = isinstance(key, str) and key.isidentifier()
-    return f".{key}" if plain else f"[{key!r}]"
+    return "" if key is None else f".{key}" if plain else f"[{key!r}]"
 
 
-# Reading
+def _replaced(value: Any, parts: Parts) -> Any:
+    filled = copy.copy(value)
+    for name, part in parts.items():
+        # Frozen dataclasses are refilled too: the copy is nobody else's yet.
+        object.__setattr__(filled, name, part)
+    return filled
 
 
-class _opened:
-    """A file's header, and a function that reads one array; `CheckpointError` where it is none."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __enter__(self) -> tuple[dict[str, Any], Read]:
-        try:
-            self.file = cast(Any, safe_open(self.path, "numpy"))
-            header = json.loads(self.file.metadata()["bioviz"])
-            if header["format"] != FORMAT:
-                raise ValueError(f"it has format {header['format']}, this is {FORMAT}")
-        except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-            raise CheckpointError(f"{self.path} is no checkpoint of bioviz: {error!r}") from error
-        return header, self.file.get_tensor
-
-    def __exit__(self, *error: object) -> None:
-        del self.file
-
-
-def _refill(like: Tree, node: Node, path: str, read: Read) -> Tree:
-    if like is ANY:
-        return rebuild(node, path, read)
-    if framework_of(like) or _kind(node) == "array":
-        return _refill_array(like, node, path, read)
-    if _is_scalar(like):
-        if _kind(node) != "scalar":
-            raise _misfit(node, like, path)
-        return node
-    if isinstance(like, dict):
-        filled: Any = copy.copy(like)
-        filled.update(_refill_pairs(like, _content(node, "dict", like, path), path, read))
-        return filled
-    if _is_named(like):
-        stored = _content(node, "named", like, path)
-        return type(like)(**_refill_pairs(like._asdict(), stored, path, read))
-    if isinstance(like, list | tuple):
-        stored = _content(node, "list" if isinstance(like, list) else "tuple", like, path)
-        pairs = [[i, item] for i, item in enumerate(stored)]
-        return type(like)(_refill_pairs(dict(enumerate(like)), pairs, path, read).values())
-    if _is_live(like, "state_tree", "with_state"):
-        stored = _content(node, "model", like, path)
-        return like.with_state(_refill(like.state_tree(), stored, path, read))
-    if _is_live(like, "state_dict", "load_state_dict"):
-        return _refill_live(like, _content(node, "live", like, path), path, read)
-    if is_dataclass(like):
-        stored, filled = _content(node, "data", like, path), copy.copy(like)
-        for key, value in _refill_pairs(_fields(like), stored, path, read).items():
-            # Frozen dataclasses are refilled too: the copy is nobody else's yet.
-            object.__setattr__(filled, key, value)
-        return filled
-    raise CheckpointError(f"a {type(like).__name__} cannot be a template", path=path)
-
-
-def _refill_pairs(like: Mapping[Any, Any], pairs: Any, path: str, read: Read) -> dict[Any, Any]:
-    stored = dict(map(tuple, pairs))
-    if stored.keys() != like.keys():
-        absent = [repr(key) for key in like if key not in stored]
-        extra = [repr(key) for key in stored if key not in like]
-        found = [f"lacks {', '.join(absent)}"] * bool(absent)
-        found += [f"has beyond the template {', '.join(extra)}"] * bool(extra)
-        raise CheckpointError(f"the file {' and '.join(found)}", path=path)
-    return {key: _refill(like[key], stored[key], path + _step(key), read) for key in like}
-
-
-def _refill_array(like: Array, node: Node, path: str, read: Read) -> Array:
-    where = framework_of(like)
-    if where is None and isinstance(like, int | float) and node["in"] == "scalar":
-        return rebuild(node, path, read)  # a number that NumPy has since computed with
-    if where is None or _said(node) != _word(like):
-        raise _misfit(node, like, path)
-    if where in ("numpy", "scalar"):
-        return rebuild(node | {"in": where}, path, read)
-    value = unpacked(read(path), node["array"])
-    if where == "torch":
-        return import_module("bioviz_core.bridge.torch").import_leaf(value, node["array"], like)
-    if like.dtype.kind == "V":
-        value = value.view(like.dtype)
-    return like.__array_namespace__().asarray(value, device=like.device)
-
-
-def _refill_live(like: Any, stored: Node, path: str, read: Read) -> Any:
+def _loaded(value: Any, state: Tree, path: str) -> Any:
     """Load, then compare what the object holds with the file: torch casts without a word."""
-    name = type(like).__qualname__
+    name, stored = type(value).__qualname__, list(_leaves(encode(state, path, {}), path))
     try:
-        like.load_state_dict(rebuild(stored, path, read))
+        value.load_state_dict(state)
     except Exception as error:  # any object's own complaint
         why = f"{name} does not take the stored state: {error}"
         raise CheckpointError(why, path=path) from error
-    now = _leaves(encode(like.state_dict(), path, {}), path)
-    for ours, theirs in zip_longest(now, _leaves(stored, path)):
+    now = _leaves(encode(value.state_dict(), path, {}), path)
+    for (_, ours), (place, theirs) in zip_longest(now, stored, fillvalue=(path, "nothing")):
         if ours != theirs:
-            place = (theirs or ours or (path,))[0]
-            have, got = (pair[1] if pair else "nothing" for pair in (theirs, ours))
-            raise CheckpointError(f"the file has {have}, {name} made it {got}", path=place)
-    return like
+            raise CheckpointError(f"the file has {theirs}, {name} made it {ours}", path=place)
+    return value
 
 
-def rebuild(node: Node, path: str, read: Read) -> Tree:
-    """The tree of `encode`; `read` gives an array by path."""
-    kind = _kind(node)
-    if kind == "scalar":
+def _leaf(node: Node, path: str, read: Read, like: Tree) -> Tree:
+    """A scalar or an array, checked against the template and made an array of its framework."""
+    is_array = isinstance(node, dict) and "array" in node
+    if like is not ANY and not (_is_scalar(node) and _is_scalar(like)):
+        # A number may be one that NumPy has since computed with.
+        is_number = is_array and node["in"] == "scalar" and isinstance(like, int | float)
+        mine = _said(encode(like, path, {}))
+        if mine != _said(node) and not is_number:
+            raise _misfit(node, mine, path)
+    if not is_array:
         return node
-    if kind == "array":
-        name = node["array"]
-        value = unpacked(read(path), name)
-        if node["in"] == "torch":
-            return import_module("bioviz_core.bridge.torch").import_leaf(value, name, None)
-        if value.dtype.name != name:
-            raise CheckpointError(f"an array of {name} needs a template: like=", path=path)
-        return value[()] if node["in"] == "scalar" else value
-    if kind == "dict":
-        return {key: rebuild(item, path + _step(key), read) for key, item in node["dict"]}
-    if kind in ("list", "tuple"):
-        items = [rebuild(item, path + _step(i), read) for i, item in enumerate(node[kind])]
-        return items if kind == "list" else tuple(items)
-    raise CheckpointError(
-        f"a {node.get('type', 'model')} needs a template to come back: like=", path=path
-    )
+    where, name = (framework_of(like) or node["in"]), node["array"]
+    array = unpacked(read(path), name)
+    if where == "torch":
+        bridge = import_module("bioviz_core.bridge.torch")
+        return bridge.import_leaf(array, name, None if like is ANY else like)
+    if where == "jax" and like is not ANY:
+        array = array.view(like.dtype) if like.dtype.kind == "V" else array
+        return like.__array_namespace__().asarray(array, device=like.device)
+    if array.dtype.name != name:
+        raise CheckpointError(f"an array of {name} needs a template: like=", path=path)
+    return array[()] if where == "scalar" else array
 
 
-def _kind(node: Node) -> str:
-    return next(iter(node)) if isinstance(node, dict) else "scalar"
+def _misfit(node: Node, wanted: str, path: str) -> CheckpointError:
+    return CheckpointError(f"the file has {_said(node)}, the template {wanted}", path=path)
 
 
 def _said(node: Node) -> str:
-    kind = _kind(node)
-    if kind == "array":
-        where = node["in"].replace("scalar", "numpy")
-        return f"{node['array']} {tuple(node['shape'])} of {where}"
-    return f"the value {node!r}" if kind == "scalar" else f"a {node.get('type', kind)}"
-
-
-def _word(like: object) -> str:
-    if framework_of(like) or _is_scalar(like):
-        return _said(encode(like, "", {}))
-    return f"a {type(like).__qualname__}"
-
-
-def _misfit(node: Node, like: object, path: str) -> CheckpointError:
-    return CheckpointError(f"the file has {_said(node)}, the template {_word(like)}", path=path)
-
-
-def _content(node: Node, kind: str, like: object, path: str) -> Any:
-    if _kind(node) != kind or node.get("type", type(like).__qualname__) != type(like).__qualname__:
-        raise _misfit(node, like, path)
-    return node[kind]
+    if not isinstance(node, dict):
+        return f"the value {node!r}"
+    if "array" not in node:
+        return f"a {node['is']}"
+    where = node["in"].replace("scalar", "numpy")
+    return f"{node['array']} {tuple(node['shape'])} of {where}"
 
 
 def _leaves(node: Node, path: str) -> Iterator[tuple[str, str]]:
-    """Path and description of every leaf, to compare two structures."""
-    kind = _kind(node)
-    if kind in ("scalar", "array"):
-        yield path, _said(node)
-        return
-    content = node[kind]
-    if kind in ("model", "live"):
-        yield from _leaves(content, path)
-        return
-    pairs = enumerate(content) if kind in ("list", "tuple") else content
-    yield path, f"a {kind} of {len(content)}"
-    for key, item in pairs:
-        yield from _leaves(item, path + _step(key))
+    """Path and description of every node, to compare two structures."""
+    inner = node["of"] if isinstance(node, dict) and "is" in node else []
+    yield path, _said(node) + f" of {len(inner)}" * bool(inner)
+    for key, part in inner:
+        yield from _leaves(part, path + _step(key))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[dict[str, Any], Read]]:
+    """A file's header, and a function that reads one array; `CheckpointError` where it is none."""
+    try:
+        file = cast(Any, safe_open(path, "numpy"))
+        header = json.loads(file.metadata()["bioviz"])
+        if header["format"] != FORMAT:
+            raise ValueError(f"it has format {header['format']}, this is {FORMAT}")
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} is no checkpoint of bioviz: {error!r}") from error
+    yield header, file.get_tensor

@@ -17,33 +17,33 @@ What is neither is inconclusive. A certificate looks at its worst case under eve
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from types import ModuleType
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
-from bioviz_core.errors import MissingDependencyError
+from bioviz_core.analyses import intervals
 from bioviz_core.interfaces import Claim, Measured, Part
 
-Word = Literal[
-    "holds",
-    "broken",
-    "reproduced",
-    "reproduced at reduced scale",
-    "refuted",
-    "inconclusive",
-    "not judged",
-    "needs data",
-    "needs weights",
-]
-PASSED = ("holds", "reproduced", "reproduced at reduced scale")
-MISSED = ("broken", "refuted")
+Passed = Literal["holds", "reproduced", "reproduced at reduced scale"]
+Missed = Literal["broken", "refuted"]
+Open = Literal["inconclusive", "not judged", "needs data", "needs weights"]
+Word = Passed | Missed | Open
+PASSED, MISSED = get_args(Passed), get_args(Missed)
 
 BOOTSTRAP_FROM = 20  # seeds
-RESAMPLES = 10_000
 MISSING_ALLOWED = 0.2
+
+_EVERY_CASE: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
+    "exact": np.equal,
+    "<=": np.less_equal,
+    ">=": np.greater_equal,
+    "<": np.less,
+    ">": np.greater,
+    "up": np.greater_equal,
+    "equal": lambda values, bound: np.abs(values) < bound,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,102 +91,99 @@ def judge(claim: Claim, values: Mapping[str, Measured], *, preset: str) -> Verdi
         _judge_part(part, values.get(part.metric), seeds=claim.seeds, certificate=certificate)
         for part in claim.parts
     )
-    word: Word
+    passed = [part.passed for part in parts]
+    word: Word = "inconclusive"
     if certificate:
-        word = "holds" if all(part.passed for part in parts) else "broken"
-    elif all(part.metric not in values for part in claim.parts):
-        word = "not judged"
-        word = "needs data" if "needs data" in claim.tags else word
-        word = "needs weights" if "needs weights" in claim.tags else word
+        word = "holds" if all(passed) else "broken"
+    elif all(part.metric not in values for part in parts):
+        lacking: tuple[Open, ...] = ("needs weights", "needs data")
+        word = next((need for need in lacking if need in claim.tags), "not judged")
     elif preset == "smoke":
         word = "not judged"
-    elif any(part.passed is False for part in parts):
+    elif False in passed:
         word = "refuted"
-    elif all(part.passed for part in parts):
+    elif all(passed):
         full = preset == "paper" and "crossing" not in claim.tags
         word = "reproduced" if full else "reproduced at reduced scale"
-    else:
-        word = "inconclusive"
     return Verdict(claim.id, claim.sentence, claim.source, word, claim.tags, parts)
 
 
 def tally(verdicts: Iterable[Verdict]) -> dict[str, int]:
     """How many `hold`, were `missed`, and each of the words that decide nothing; no zeros."""
-    counts: dict[str, int] = {}
-    for verdict in verdicts:
-        word: str = verdict.verdict
-        word = "hold" if word in PASSED else "missed" if word in MISSED else word
-        counts[word] = counts.get(word, 0) + 1
-    order = ("hold", "missed", "inconclusive", "not judged", "needs data", "needs weights")
-    return {word: counts[word] for word in order if word in counts}
+    words = [verdict.verdict for verdict in verdicts]
+    counts = {"hold": sum(map(words.count, PASSED)), "missed": sum(map(words.count, MISSED))}
+    counts |= {word: words.count(word) for word in get_args(Open)}
+    return {word: count for word, count in counts.items() if count}
 
 
 def read_verdicts(rows: Iterable[Mapping[str, Any]]) -> tuple[Verdict, ...]:
     """Verdicts from the dicts that `dataclasses.asdict` made of them."""
-    found = []
-    for row in rows:
-        parts = [{**part, "values": tuple(part["values"])} for part in row["parts"]]
-        fields = {**row, "tags": tuple(row["tags"])}
-        fields["parts"] = tuple(PartVerdict(**part) for part in parts)
-        found.append(Verdict(**fields))
-    return tuple(found)
+    return tuple(
+        Verdict(**{**row, "tags": tuple(row["tags"]), "parts": tuple(map(_part, row["parts"]))})
+        for row in rows
+    )
 
 
-def interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
+def interval(values: np.ndarray, level: float = 0.95) -> intervals.Interval:
     """Two-sided interval of the mean of at least two finite values."""
-    if len(values) >= BOOTSTRAP_FROM:
-        return bootstrap(values, level)
-    half = _quantile(level, len(values)) * _standard_error(values)
-    return float(values.mean() - half), float(values.mean() + half)
+    few = len(values) < BOOTSTRAP_FROM
+    return intervals.student(values, level=level) if few else bootstrap(values, level)
 
 
-def bootstrap(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
+def bootstrap(values: np.ndarray, level: float = 0.95) -> intervals.Interval:
     """Percentile interval of the mean, from resamples that are the same in every call."""
-    rng = np.random.default_rng(list(b"claims"))
-    means = values[rng.integers(len(values), size=(RESAMPLES, len(values)))].mean(1)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    return intervals.bootstrap(values, rng=np.random.default_rng(list(b"claims")), level=level)
 
 
 def power_up(effect: float, sd: float, n: int) -> float:
     """Chance that the lower end passes 0 when the true effect is `effect` (normal differences)."""
+    from scipy import stats
+
     if sd == 0:
         return float(effect > 0)
-    shift = effect * math.sqrt(n) / sd
-    return float(_stats().nct.sf(_quantile(0.95, n), n - 1, shift))
+    return float(stats.nct.sf(stats.t.ppf(0.975, n - 1), n - 1, effect * math.sqrt(n) / sd))
 
 
 def power_equal(bound: float, sd: float, n: int) -> float:
     """Chance that TOST passes when the true difference is 0 (normal differences)."""
+    from scipy import stats
+
     if sd == 0:
         return 1.0
-    stats = _stats()
     # The mean over the law of the sample's own spread, at 2,000 of its quantiles.
-    spread = sd * np.sqrt(stats.chi2.ppf((np.arange(2000) + 0.5) / 2000, n - 1) / (n - 1))
-    room = bound - _quantile(0.90, n) * spread / math.sqrt(n)
-    return float(np.maximum(2 * stats.norm.cdf(room * math.sqrt(n) / sd) - 1, 0).mean())
+    spread = np.sqrt(stats.chi2.ppf((np.arange(2000) + 0.5) / 2000, n - 1) / (n - 1))
+    room = bound * math.sqrt(n) / sd - stats.t.ppf(0.95, n - 1) * spread
+    return float(np.maximum(2 * stats.norm.cdf(room) - 1, 0).mean())
+
+
+def _part(row: Mapping[str, Any]) -> PartVerdict:
+    return PartVerdict(**{**row, "values": tuple(row["values"])})
 
 
 def _judge_part(
     part: Part, measured: Measured | None, *, seeds: int, certificate: bool
 ) -> PartVerdict:
     """One part: `seeds` are those that the claim declares; fewer values are missing ones."""
+    if part.rule != "share" and part.rule not in _EVERY_CASE:
+        known = ", ".join([*_EVERY_CASE, "share"])
+        raise ValueError(f"the claim on {part.metric!r} has the rule {part.rule!r}: use {known}")
     raw = np.atleast_1d(np.asarray([] if measured is None else measured, float)).ravel()
     values = raw[np.isfinite(raw)]
     expected = max(len(raw), seeds, 1)
     missing = expected - len(values)
     mean = float(values.mean()) if len(values) else None
-    low = high = None
-    passed: bool | None = None
+    low = high = passed = None
     notes: list[str] = []
     if part.rule == "share":
         passed, mean = _share(part, raw, values, expected)
     elif certificate or part.rule in ("exact", "<=", ">="):
-        passed = bool(len(values)) and _every_case(part, raw if certificate else values)
+        # A NaN passes no certificate; elsewhere its seed is missing.
+        cases = raw if certificate else values
+        passed = len(values) > 0 and bool(_EVERY_CASE[part.rule](cases, float(part.bound)).all())
     elif len(values) < 2:
         notes += ["one seed gives no interval"] * len(values)
     else:
-        low, high = interval(values)
+        _, low, high, _ = interval(values)
         passed = _by_interval(part, values, low, high)
         notes += _beside(part, values)
     if measured is None:
@@ -196,47 +193,20 @@ def _judge_part(
         notes.insert(0, f"{missing} of {expected} seeds missing")
         if missing > MISSING_ALLOWED * expected and not certificate:
             passed = None
-    return PartVerdict(
-        part.metric, part.rule, part.bound, part.unit, mean, low, high, len(values),
-        tuple(float(value) if math.isfinite(value) else None for value in raw), passed,
-        "; ".join(notes),
-    )  # fmt: skip
+    by_seed = tuple(float(value) if math.isfinite(value) else None for value in raw)
+    return PartVerdict(*part, mean, low, high, len(values), by_seed, passed, "; ".join(notes))
 
 
 def _by_interval(part: Part, values: np.ndarray, low: float, high: float) -> bool | None:
     m = float(part.bound)
-    match part.rule:
-        case "up":
-            reproduced, refuted = low > 0 and bool(values.mean() >= m), high < m
-        case ">":
-            reproduced, refuted = low > m, high < m
-        case "<":
-            reproduced, refuted = high < m, low > m
-        case "equal":
-            inner = interval(values, 0.90)
-            reproduced, refuted = -m < inner[0] and inner[1] < m, low > m or high < -m
-        case _:
-            raise _unknown(part)
-    return True if reproduced else False if refuted else None
-
-
-def _every_case(part: Part, values: np.ndarray) -> bool:
-    """Whether the worst of the values passes; a NaN among them does not."""
-    m = float(part.bound)
-    match part.rule:
-        case "exact":
-            return bool(np.all(values == m))
-        case "<=":
-            return bool(np.all(values <= m))
-        case ">=" | "up":
-            return bool(np.all(values >= m))
-        case "<":
-            return bool(np.all(values < m))
-        case ">":
-            return bool(np.all(values > m))
-        case "equal":
-            return bool(np.all(np.abs(values) < m))
-    raise _unknown(part)
+    above, below = low > m, high < m
+    passed, refuted = (below, above) if part.rule == "<" else (above, below)
+    if part.rule == "up":
+        passed = low > 0 and bool(values.mean() >= m)
+    if part.rule == "equal":
+        inner = interval(values, 0.90)
+        passed, refuted = -m < inner.low and inner.high < m, above or high < -m
+    return True if passed else False if refuted else None
 
 
 def _share(
@@ -257,40 +227,14 @@ def _share(
 def _beside(part: Part, values: np.ndarray) -> list[str]:
     """What is printed beside an interval: bootstrap, power, the smallest bound that passes."""
     notes = []
-    n, sd = len(values), float(values.std(ddof=1))
+    n, sd, m = len(values), float(values.std(ddof=1)), float(part.bound)
     if n < BOOTSTRAP_FROM:
-        notes.append("bootstrap {:.3g} to {:.3g}".format(*bootstrap(values)))
-    m = float(part.bound)
+        _, low, high, _ = bootstrap(values)
+        notes.append(f"bootstrap {low:.3g} to {high:.3g}")
     if part.rule == "up" and m > 0:
         notes.append(f"power {power_up(m, sd, n):.2f} for an effect of {m:g}")
     if part.rule == "equal":
-        smallest = max(abs(end) for end in interval(values, 0.90))
+        inner = interval(values, 0.90)
         notes.append(f"power {power_equal(m, sd, n):.2f} without a difference")
-        notes.append(f"smallest bound that passes: {smallest:.3g}")
+        notes.append(f"smallest bound that passes: {max(-inner.low, inner.high):.3g}")
     return notes
-
-
-def _standard_error(values: np.ndarray) -> float:
-    return float(values.std(ddof=1)) / math.sqrt(len(values))
-
-
-def _quantile(level: float, n: int) -> float:
-    """Student's t at the upper end of a two-sided interval over n values."""
-    return float(_stats().t.ppf((1 + level) / 2, n - 1))
-
-
-def _stats() -> ModuleType:
-    try:
-        from scipy import stats
-    except ImportError as error:
-        raise MissingDependencyError(
-            "judging over seeds needs scipy: pip install 'bioviz-core[data]'"
-        ) from error
-    return stats  # type: ignore[no-any-return]
-
-
-def _unknown(part: Part) -> ValueError:
-    return ValueError(
-        f"the claim on {part.metric!r} has the rule {part.rule!r}: "
-        "use up, >, <, equal, exact, <=, >= or share"
-    )

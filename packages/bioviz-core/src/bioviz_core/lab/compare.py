@@ -4,26 +4,18 @@ from __future__ import annotations
 
 import csv
 import io
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple, dataclass
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from bioviz_core.errors import RunStateError
 from bioviz_core.lab import claims
-from bioviz_core.lab.report.directory import Directory
+from bioviz_core.lab.record import RunRecord, open_run
 from bioviz_core.lab.report.formats import ABSENT, flat, number, plus_minus
 from bioviz_core.lab.report.provenance import commit_of
-
-if TYPE_CHECKING:
-    from bioviz_core.lab.record import RunRecord
-
-_RESERVED = ("experiment", "preset")
-_SEED = "seed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +37,9 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line: a setting, number or claim count by group; the last group minus the first."""
+    """One line: a `setting`, `metric` or the `claims` by group; the last group minus the first."""
 
-    kind: Literal["setting", "metric", "claims"]
+    kind: str
     name: str
     values: tuple[object, ...]
     difference: float | None = None
@@ -64,22 +56,22 @@ class Comparison:
         """Plain numbers, with interval and count for every group."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        parts = ("", " low", " high", " n")
-        columns = [f"{group}{part}" for group in self.groups for part in parts]
-        writer.writerow(["kind", "name", *columns, "difference"])
+        parts = [group + part for group in self.groups for part in ("", " low", " high", " n")]
+        writer.writerow(["kind", "name", *parts, "difference"])
         for row in self.rows:
-            cells = [cell for value in row.values for cell in _csv_cells(value)]
-            difference = "" if row.difference is None else row.difference
-            writer.writerow([row.kind, row.name, *cells, difference])
+            cells = [
+                astuple(v) if isinstance(v, Value) else (v, None, None, None) for v in row.values
+            ]
+            writer.writerow([row.kind, row.name, *sum(cells, ()), row.difference])
         return text.getvalue()
 
     def to_html(self) -> str:
         """A table for a page; every text escaped."""
-        head, *body = self._cells()
-        lines = ["".join(f"<th>{escape(cell)}</th>" for cell in head)]
-        lines += ["".join(f"<td>{escape(cell)}</td>" for cell in row) for row in body]
-        rows = "\n".join(f"<tr>{line}</tr>" for line in lines)
-        return f'<table class="bioviz-comparison">\n{rows}\n</table>'
+        head, *body = [[escape(cell) for cell in row] for row in self._cells()]
+        rows = ["<th>" + "</th><th>".join(head) + "</th>"]
+        rows += ["<td>" + "</td><td>".join(row) + "</td>" for row in body]
+        lines = "\n".join(f"<tr>{row}</tr>" for row in rows)
+        return f'<table class="bioviz-comparison">\n{lines}\n</table>'
 
     def _repr_html_(self) -> str:
         return self.to_html()
@@ -87,17 +79,19 @@ class Comparison:
     def __str__(self) -> str:
         table = self._cells()
         widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        lines = []
-        for first, *rest in table:
-            cells = [cell.rjust(width) for cell, width in zip(rest, widths[1:], strict=True)]
-            lines.append("   ".join([first.ljust(widths[0]), *cells]).rstrip())
-        return "\n".join(lines)
+        lines = [
+            "   ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])])
+            for row in table
+        ]
+        return "\n".join(map(str.rstrip, lines))
 
     def _cells(self) -> list[list[str]]:
         table = [["", *self.groups, "difference"]]
         for row in self.rows:
-            difference = "" if row.difference is None else _signed(row.difference)
-            table.append([row.name, *(_shown(value) for value in row.values), difference])
+            change = "" if row.difference is None else number(row.difference)
+            sign = "+" * ((row.difference or 0) > 0)
+            shown = (ABSENT if value is None else str(value) for value in row.values)
+            table.append([row.name, *shown, sign + change])
         return table
 
 
@@ -110,111 +104,62 @@ def compare(paths: Sequence[str | Path | RunRecord], *, force: bool = False) -> 
     """
     if len(paths) < 2:
         raise RunStateError(f"comparing needs at least two runs, got {len(paths)}")
-    runs = [Directory(Path(p) if isinstance(p, str | Path) else p.path) for p in paths]
-    for run in runs:
-        if run.problems or "scalars" not in run.summary:
-            why = "; ".join(run.problems) or f"status {run.run.get('status')}"
-            raise RunStateError(f"{run.path} has no results to compare ({why}). Resume it first")
-    if not force:
-        _same(runs, "experiment", [str(run.run.get("experiment")) for run in runs])
-        _same(runs, "commit", [str(commit_of(run.environment)) for run in runs])
-    groups: dict[str, list[Directory]] = {}
-    for run in runs:
-        settings = {path: value for path, value in _settings(run).items() if path != _SEED}
-        # What force lets through differs in more than its settings.
-        own = (run.run.get("experiment"), commit_of(run.environment))
-        groups.setdefault(repr((own, sorted(settings.items(), key=lambda s: s[0]))), []).append(run)
-    members = list(groups.values())
-    if len(members) == 1:  # only seeds differ: show them side by side
-        members = [[run] for run in runs]
-    rows = [*_setting_rows(members), *_metric_rows(members), *_claim_rows(members)]
-    return Comparison(tuple(_name(group) for group in members), tuple(rows))
-
-
-def _same(runs: Sequence[Directory], what: str, values: Sequence[str]) -> None:
-    if len(set(values)) > 1:
-        listed = ", ".join(f"{r.path.name}: {v}" for r, v in zip(runs, values, strict=True))
-        raise RunStateError(
-            f"these runs are of different {what}s ({listed}), so their numbers are not of one "
-            "thing. Compare them all the same with force=True, or --force"
+    runs = [path if isinstance(path, RunRecord) else open_run(path) for path in paths]
+    kinds = [f"{run.config['experiment']} at {commit_of(run.environment)}" for run in runs]
+    if len(set(kinds)) > 1 and not force:
+        listed = ", ".join(
+            f"{run.path.name}: {kind}" for run, kind in zip(runs, kinds, strict=True)
         )
+        why = f"these runs are of different experiments or commits ({listed})"
+        raise RunStateError(f"{why}. Compare them all the same with force=True, or --force")
+    grouped: dict[object, list[RunRecord]] = {}
+    for run, kind in zip(runs, kinds, strict=True):
+        key = kind, repr(sorted({**run.config, "seed": None}.items()))
+        grouped.setdefault(key, []).append(run)
+    groups = list(grouped.values())
+    if len(groups) == 1:  # only seeds differ: show them side by side
+        groups = [[run] for run in runs]
+    rows = [*_settings(groups), *_metrics(groups), *_claims(groups)]
+    names = [group[0].path.name.rpartition("-")[2] for group in groups]
+    more = [f" and {len(group) - 1} more" * (len(group) > 1) for group in groups]
+    return Comparison(tuple(map(str.__add__, names, more)), tuple(rows))
 
 
-def _settings(run: Directory) -> dict[str, object]:
-    return {path: value for path, value in flat(run.config) if path not in _RESERVED} | {
-        "preset": run.run.get("preset", run.config.get("preset"))
-    }
-
-
-def _name(group: Sequence[Directory]) -> str:
-    first = group[0].path.name.rpartition("-")[2] or group[0].path.name
-    return first if len(group) == 1 else f"{first} and {len(group) - 1} more"
-
-
-def _setting_rows(members: Sequence[Sequence[Directory]]) -> list[Row]:
-    found = [_settings(group[0]) for group in members]
-    paths = dict.fromkeys(path for settings in found for path in settings)
-    if any(len(group) > 1 for group in members):
-        paths.pop(_SEED, None)
-    rows = []
-    for path in paths:
+def _settings(groups: Sequence[Sequence[RunRecord]]) -> Iterator[Row]:
+    found = [dict(flat(group[0].config)) for group in groups]
+    for path in dict.fromkeys(path for settings in found for path in settings):
         values = tuple(settings.get(path) for settings in found)
-        if any(value != values[0] for value in values):
-            rows.append(Row("setting", path, values))
-    return rows
+        averaged = path == "seed" and any(len(group) > 1 for group in groups)
+        if not averaged and any(value != values[0] for value in values):
+            yield Row("setting", path, values)
 
 
-def _metric_rows(members: Sequence[Sequence[Directory]]) -> list[Row]:
-    names = dict.fromkeys(n for group in members for run in group for n in run.summary["scalars"])
-    rows = []
-    for name in names:
-        values = [_value([run.summary["scalars"].get(name) for run in group]) for group in members]
-        means = [value.mean for value in values if value is not None]
-        if len(means) < len(values) or any(mean != means[0] for mean in means):
-            ends = values[0], values[-1]
-            both = None if None in ends else ends[1].mean - ends[0].mean  # type: ignore[union-attr]
-            rows.append(Row("metric", name, tuple(values), both))
-    return rows
+def _metrics(groups: Sequence[Sequence[RunRecord]]) -> Iterator[Row]:
+    found = [[run.summary["scalars"] for run in group] for group in groups]
+    for name in dict.fromkeys(name for group in found for scalars in group for name in scalars):
+        values = [_value([scalars.get(name, []) for scalars in group]) for group in found]
+        first, last = values[0], values[-1]
+        if any(value != first for value in values):
+            yield Row(
+                "metric", name, tuple(values), last.mean - first.mean if first and last else None
+            )
 
 
-def _value(measured: Sequence[Any]) -> Value | None:
+def _value(measured: Sequence[float | Sequence[float]]) -> Value | None:
     """Seeds of one run and runs of one group are the same kind of repeat."""
-    pooled = [
-        float(number)
-        for one in measured
-        for number in (one if isinstance(one, list) else [one])
-        if number is not None and math.isfinite(number)
-    ]
-    if not pooled:
-        return None
-    values = np.array(pooled)
-    low, high = claims.interval(values) if len(values) > 1 else (None, None)
-    return Value(float(values.mean()), low, high, len(values))
+    pooled = np.concatenate([np.atleast_1d(np.asarray(numbers, float)) for numbers in measured])
+    values = pooled[np.isfinite(pooled)]
+    if len(values) < 2:
+        return Value(float(values[0]), None, None, 1) if len(values) else None
+    return Value(*claims.interval(values))
 
 
-def _claim_rows(members: Sequence[Sequence[Directory]]) -> list[Row]:
-    counts = []
-    for group in members:
-        verdicts = [v for run in group for v in claims.read_verdicts(run.summary.get("claims", ()))]
-        tally: Mapping[str, int] = claims.tally(verdicts)
-        held = tally.get("hold", 0)
-        counts.append((held, held + tally.get("missed", 0) + tally.get("inconclusive", 0)))
-    if not any(judged for _, judged in counts):
-        return []
-    texts = tuple(f"{held} of {judged}" for held, judged in counts)
-    return [Row("claims", "claims", texts, float(counts[-1][0] - counts[0][0]))]
-
-
-def _csv_cells(value: object) -> list[object]:
-    if isinstance(value, Value):
-        return [value.mean, "" if value.low is None else value.low,
-                "" if value.high is None else value.high, value.n]  # fmt: skip
-    return ["" if value is None else value, "", "", ""]
-
-
-def _shown(value: object) -> str:
-    return ABSENT if value is None else str(value)
-
-
-def _signed(value: float) -> str:
-    return f"+{number(value)}" if value > 0 else number(value)
+def _claims(groups: Sequence[Sequence[RunRecord]]) -> Iterator[Row]:
+    held, judged = [], []
+    for group in groups:
+        tally = claims.tally(v for run in group for v in claims.read_verdicts(run.claims))
+        held.append(tally.get("hold", 0))
+        judged.append(held[-1] + tally.get("missed", 0) + tally.get("inconclusive", 0))
+    if any(judged):
+        texts = tuple(f"{one} of {all}" for one, all in zip(held, judged, strict=True))
+        yield Row("claims", "claims", texts, held[-1] - held[0])

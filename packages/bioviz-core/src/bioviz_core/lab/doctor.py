@@ -8,14 +8,15 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module, metadata
 from pathlib import Path
 from tempfile import NamedTemporaryFile, TemporaryFile
-from typing import Literal
 
 import bioviz_core
+from bioviz_core.errors import MissingDependencyError
 from bioviz_core.hooks import PLUGIN_API
-from bioviz_core.registry import Plugin, registry
+from bioviz_core.registry import Plugin, Status, registry
 
 LEAST_FREE = 1e9
 """Bytes of free disk below which a run may not be able to write its checkpoints."""
@@ -23,10 +24,12 @@ LEAST_FREE = 1e9
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing looked at; `status` is "ok", "blocked" (on purpose), or a problem."""
+    """One thing looked at; `status` is "ok", "blocked" (on purpose), or a problem.
 
-    status: Literal["ok", "blocked", "broken", "shadowed"]
-    subject: Literal["machine", "plugin"]
+    The check of a plugin has its `distribution`, that of the machine none.
+    """
+
+    status: Status
     name: str
     detail: str = ""
     distribution: str = ""
@@ -43,31 +46,32 @@ def doctor(folder: str | Path = "runs") -> list[Check]:
 
     `folder` is where runs are to be written; it is not created.
     """
-    place = Path(folder).absolute()
-    while not place.exists():
-        place = place.parent
-    version = ".".join(map(str, sys.version_info[:2]))
+    path = Path(folder).absolute()
+    place = next(there for there in (path, *path.parents) if there.exists())
     checks = [
-        Check("ok", "machine", "python", version),
-        Check("ok", "machine", "core", bioviz_core.__version__),
-        Check("ok", "machine", "plugin API", str(PLUGIN_API)),
-        _checked("disk", lambda: _disk(place)),
-        _checked("write", lambda: _write(place)),
-        _checked("locks", lambda: _locks(place)),
+        _look("python", lambda: ".".join(map(str, sys.version_info[:2]))),
+        _look("core", lambda: bioviz_core.__version__),
+        _look("plugin API", lambda: str(PLUGIN_API)),
+        _look("disk", lambda: _disk(place)),
+        _look("write", lambda: _write(place)),
+        _look("locks", lambda: _locks(place)),
     ]
-    plugins = registry().plugins()
-    used = {plugin.name: _frameworks(plugin) for plugin in plugins}
-    states = {name: _framework(name) for name in sorted({f for fs in used.values() for f in fs})}
-    for plugin in plugins:
-        checks.append(_plugin(plugin, [states[name] for name in used[plugin.name]]))
+    frameworks: dict[str, Check] = {}
+    for plugin in registry().plugins():
+        refs = registry().list() if plugin.status == "ok" else ()
+        used = sorted({r.framework for r in refs if r.plugin == plugin.name and r.framework})
+        for name in used:
+            frameworks[name] = frameworks.get(name) or _look(name, partial(_framework, name))
+        checks.append(_plugin(plugin, [frameworks[name] for name in used]))
     return checks
 
 
-def _checked(name: str, look: Callable[[], str]) -> Check:
+def _look(name: str, look: Callable[[], str]) -> Check:
     try:
-        return Check("ok", "machine", name, look())
+        return Check("ok", name, look())
     except Exception as error:
-        return Check("broken", "machine", name, _line(error), traceback=_trace(error))
+        why = f"{type(error).__name__}: {error}".splitlines()[0]
+        return Check("broken", name, why, traceback=_trace(error))
 
 
 def _disk(place: Path) -> str:
@@ -95,55 +99,40 @@ def _locks(place: Path) -> str:
 
 
 def _frameworks(plugin: Plugin) -> list[str]:
-    if plugin.status != "ok":
-        return []
-    refs = [ref for ref in registry().list() if ref.plugin == plugin.name]
-    return sorted({ref.framework for ref in refs if ref.framework})
+    refs = registry().list() if plugin.status == "ok" else ()
+    return sorted({ref.framework for ref in refs if ref.plugin == plugin.name and ref.framework})
 
 
-def _framework(name: str) -> Check:
-    """Import it, ask for its devices, and pass one array to NumPy and back."""
+def _framework(name: str) -> str:
+    """Its version and devices, after an array went from NumPy into it and back."""
     try:
         version = metadata.version(name)
     except metadata.PackageNotFoundError as error:
-        return Check("broken", "machine", name, f"{name} is not installed", traceback=_trace(error))
-    return _checked(name, lambda: f"{name} {version}{_devices(name)}")
-
-
-def _devices(name: str) -> str:
+        raise MissingDependencyError(f"{name} is not installed") from error
     numpy, framework = import_module("numpy"), import_module(name)
     sent = numpy.arange(3.0, dtype="float32")
     home = import_module("jax.numpy") if name == "jax" else framework
     if not (numpy.from_dlpack(home.from_dlpack(sent)) == sent).all():
         raise ValueError(f"an array does not survive the way from NumPy to {name} and back")
+    kinds = ["cpu"]
     if name == "jax":
         kinds = [device.platform for device in framework.devices()]
     elif name == "torch":
-        kinds = ["cpu"] + ["cuda"] * framework.cuda.device_count()
-    else:
-        return ""
-    named = [f"{kinds.count(k)} {k}" if kinds.count(k) > 1 else k for k in dict.fromkeys(kinds)]
-    return f" ({', '.join(named)})"
+        kinds += ["cuda"] * framework.cuda.device_count()
+    return f"{name} {version} ({', '.join(kinds)})"
 
 
 def _plugin(plugin: Plugin, frameworks: Sequence[Check]) -> Check:
-    about = (plugin.name, plugin.reason, plugin.distribution)
-    if plugin.status == "broken" and plugin.error is not None:
-        return Check("broken", "plugin", *about, _trace(plugin.error))
-    if plugin.status != "ok":
-        return Check(plugin.status, "plugin", *about)
-    if failed := [check for check in frameworks if check.is_problem]:
-        why = "; ".join(check.detail for check in failed)
-        remedy = f"{why}: pip install {plugin.distribution.split()[0]}"
-        traces = "\n".join(check.traceback for check in failed)
-        return Check("broken", "plugin", plugin.name, remedy, plugin.distribution, traces)
-    detail = ", ".join(check.detail for check in frameworks)
-    return Check("ok", "plugin", plugin.name, detail, plugin.distribution)
+    status, detail, traces = plugin.status, plugin.reason, [check.traceback for check in frameworks]
+    if status == "broken":
+        traces = [_trace(plugin.error)]
+    elif failed := [check.detail for check in frameworks if check.is_problem]:
+        status = "broken"
+        detail = f"{'; '.join(failed)}: pip install {plugin.distribution.split()[0]}"
+    elif frameworks:
+        detail = ", ".join(check.detail for check in frameworks)
+    return Check(status, plugin.name, detail, plugin.distribution, "\n".join(filter(None, traces)))
 
 
-def _line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0]
-
-
-def _trace(error: BaseException) -> str:
-    return "".join(traceback.format_exception(error)).rstrip()
+def _trace(error: BaseException | None) -> str:
+    return "".join(traceback.format_exception(error)).rstrip() if error else ""

@@ -1,4 +1,4 @@
-"""What a run ran on: versions, processor, devices, commit. An allow-list, never all variables."""
+"""What a run ran on: versions, platform, devices, commit. An allow-list, never all variables."""
 
 from __future__ import annotations
 
@@ -7,41 +7,44 @@ import platform
 import re
 import subprocess
 import sys
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Any
-
-OURS = ("bioviz-core", "bioviz-ssn", "bioviz-butd", "bioviz-hopfield", "bioviz-fastweights")
-FRAMEWORKS = ("torch", "torchvision", "accelerate", "timm", "peft", "jax", "jaxlib", "optax")
-OTHERS = ("numpy", "scipy", "scikit-learn", "scikit-image", "matplotlib", "pydantic", "safetensors")
-DISTRIBUTIONS = (*OURS, "bioviz-nrf", *FRAMEWORKS, "equinox", *OTHERS)
 
 THREADS = ("BIOVIZ_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 DEVICES = ("CUDA_VISIBLE_DEVICES", "CUBLAS_WORKSPACE_CONFIG", "JAX_PLATFORMS", "JAX_ENABLE_X64")
 CHOICES = ("BIOVIZ_DATA", "BIOVIZ_PLUGINS", "BIOVIZ_BLOCK", "PYTHONHASHSEED", "RANK", "WORLD_SIZE")
-VARIABLES = (*CHOICES, *THREADS, *DEVICES)
 
 
 def capture(distribution: str | None = None) -> dict[str, Any]:
-    """The environment as JSON; `distribution` is the plugin's, where it is none of ours."""
+    """The environment as JSON; `distribution` is the plugin's."""
+    variables = (*CHOICES, *THREADS, *DEVICES)
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)),
         "devices": devices(),
         "command": sys.argv,
         "versions": versions(distribution),
-        "variables": {name: os.environ[name] for name in VARIABLES if name in os.environ},
+        "variables": {name: os.environ[name] for name in variables if name in os.environ},
         "git": _git(Path.cwd()),
     }
 
 
 def versions(distribution: str | None = None) -> dict[str, str]:
-    """The versions of what is installed, by distribution."""
-    names = [*DISTRIBUTIONS, *([distribution.split()[0]] if distribution else [])]
-    found = {name: _version(name) for name in dict.fromkeys(names)}
-    return {name: number for name, number in found.items() if number}
+    """The versions of core, of the plugin's distribution, and of what they ask for, extras too."""
+    names = {"bioviz-core", *(distribution or "").split()[:1]}
+    for name in list(names):
+        if _version(name):
+            names |= {re.split(r"[^\w.-]", text)[0] for text in requires(name) or ()}
+    return {name: found for name in sorted(names) if (found := _version(name))}
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
 
 
 def devices() -> list[str]:
@@ -66,32 +69,13 @@ def _git(folder: Path) -> dict[str, Any] | None:
     def git(*arguments: str) -> str | None:
         command = ["git", "-C", str(folder), *arguments]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=5)
-        except (OSError, subprocess.TimeoutExpired):
+            done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
+        except (OSError, subprocess.SubprocessError):
             return None
-        return done.stdout.strip() if done.returncode == 0 else None
+        return done.stdout.strip()
 
     if (commit := git("rev-parse", "HEAD")) is None:
         return None
-    changes, remote = git("status", "--porcelain"), git("remote", "get-url", "origin")
-    return {
-        "commit": commit,
-        "dirty": changes is None or bool(changes),
-        "remote": without_user(remote) if remote else None,
-    }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor())
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
+    is_dirty = git("status", "--porcelain") != ""
+    remote = without_user(git("remote", "get-url", "origin") or "")
+    return {"commit": commit, "dirty": is_dirty, "remote": remote or None}

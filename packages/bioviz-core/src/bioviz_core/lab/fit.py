@@ -8,11 +8,10 @@ It knows only `LearningRule.step`, so that NumPy, torch and JAX rules share it.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import lru_cache
 from importlib import import_module
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -32,7 +31,7 @@ from bioviz_core.interfaces import (
 from bioviz_core.lab import seeding
 from bioviz_core.lab.checkpoint import ANY, not_a_number
 from bioviz_core.lab.leaves import arrays_of, to_numpy
-from bioviz_core.lab.run import Run, number
+from bioviz_core.lab.run import Run, finite
 
 M = TypeVar("M", bound=Model)
 S = TypeVar("S")
@@ -41,48 +40,33 @@ Source = StimulusSource | Callable[[Memo], StimulusSource]
 
 
 class Host(Protocol):
-    """Where a framework computes: `bridge.torch.Host`, `bridge.jax.Host`, `NumpyHost`."""
+    """Where a framework computes: `bridge.torch.Host`, `bridge.jax.Host`, `NumpyHost`.
 
-    rank: int
-    world: int
+    The bodies are those of NumPy, where there is nothing to place, compile or seed.
+    """
+
+    rank: int = 0
+    world: int = 1
 
     def place(self, batch: Batch) -> Batch:
         """The batch as the framework's arrays, on its device."""
-
-    def compile(self, step: Callable[..., Step[Any, Any]]) -> Callable[..., Step[Any, Any]]:
-        """A step that may be faster and gives the same."""
-
-    def adopt(self, model: Any, state: Tree) -> None:
-        """Move the model to the device and keep its replicas equal; may be called again."""
-
-    def step(self, seed: int) -> AbstractContextManager[None]:
-        """Around one step: seeds the framework's own generator."""
-
-
-class NumpyHost:
-    """The host of NumPy models: nothing to place."""
-
-    rank, world = 0, 1
-
-    def __init__(
-        self, *, device: str = "auto", precision: str = "float32", threads: int | None = None
-    ) -> None:
-        del device, precision, threads
-
-    def place(self, batch: Batch) -> Batch:
-        """The batch."""
         return batch
 
     def compile(self, step: Callable[..., Step[Any, Any]]) -> Callable[..., Step[Any, Any]]:
-        """The step."""
+        """A step that may be faster and gives the same."""
         return step
 
     def adopt(self, model: Any, state: Tree) -> None:
-        """Nothing to do."""
+        """Move the model to the device and keep its replicas equal; may be called again."""
+        del model, state
 
     def step(self, seed: int) -> AbstractContextManager[None]:
-        """Nothing to do: NumPy rules make their generator from the seed."""
+        """Around one step: seeds the framework's own generator."""
         return nullcontext()
+
+
+class NumpyHost(Host):
+    """The host of NumPy models."""
 
 
 @dataclass
@@ -130,149 +114,88 @@ def fit(
     written. Raises `IncompatibleError` before any work, `DivergedError` before a checkpoint that is
     not finite, and `StoppedError` after the checkpoint when the run was asked to stop.
     """
-    if batch_size < 1 or steps < 0 or log_every < 1 or checkpoint_every < 0:
-        raise ValueError(
-            "batch_size and log_every must be at least 1, steps and checkpoint_every at least 0: "
-            f"got {batch_size}, {log_every}, {steps} and {checkpoint_every}"
-        )
+    if min(batch_size, log_every, steps + 1, checkpoint_every + 1) < 1:
+        counts = f"{batch_size=} {log_every=} {steps=} {checkpoint_every=}"
+        raise ValueError(f"the first two must be at least 1, the others at least 0: got {counts}")
     if seed is None:
         seed = seeding.seed_for(run.seed if run else 0, "fit", phase)
     if run is not None:
         run.begin(phase)
-    loop = _Loop(model, rule, source, batch_size, run, phase, seed)
-    loop.start()
-    bar = run.bar(phase, steps, loop.count) if run and loop.count < steps else None
-    try:
-        while loop.count < steps and not loop.done:
-            loop.advance()
-            last = loop.count == steps
-            if loop.count % log_every == 0 or last:
-                loop.log()
+    now, saved = Progress(0, model, {}, {}), -1
+    history: list[dict[str, Any]] = []
+
+    def stimuli() -> StimulusSource:
+        return source if isinstance(source, StimulusSource) else source(now.memo)
+
+    def batch() -> Batch:
+        """The batch of this step: a pure function of seed, step and memo."""
+        given = stimuli()
+        if not len(given):
+            raise ValueError(f"{type(given).__name__} is empty: there is nothing to learn from")
+        epoch, place = divmod(now.step, max(1, len(given) // batch_size))
+        indices = _order(seed, epoch, len(given))[place * batch_size : (place + 1) * batch_size]
+        if rule.sharded:
+            indices = indices[host.rank :: host.world]
+        return host.place(given.batch(indices.tolist(), epoch=epoch))
+
+    def save() -> int:
+        finite(now.step, now.metrics)
+        if path := not_a_number(now.model.state_tree()):
+            raise DivergedError(now.step, f"model{path}")
+        if run is not None:
+            tree = {"model": now.model, "rule": state, "memo": now.memo, "done": now.done}
+            run.checkpoint(now.step, tree, phase=phase)
+        return now.step
+
+    if refused := refusals(rule, model, stimuli()):
+        raise IncompatibleError(refused)
+    host = _host(model.framework, run)
+    host.adopt(model, None)
+    state = rule.init(model, batch(), seed=seeding.seed_for(seed, "init"))
+    like = {"model": model, "rule": state, "memo": ANY, "done": ANY}
+    if run is not None and (found := run.restore(like, phase=phase)):
+        saved, tree = found
+        state = tree["rule"]
+        now = Progress(saved, tree["model"], {}, tree["memo"], tree["done"])
+    host.adopt(now.model, state)
+    step = host.compile(rule.step)
+    rank = [host.rank] * (rule.sharded and host.rank > 0)
+    bar = run.bar(phase, steps, now.step) if run and now.step < steps else None
+    shown: tuple[Any, ...] = ()
+    with closing(bar) if bar else nullcontext():
+        while now.step < steps and not now.done:
+            step_seed, drawn = seeding.seed_for(seed, "step", now.step, *rank), batch()
+            with host.step(step_seed):
+                now.model, state, now.metrics = step(now.model, drawn, state, seed=step_seed)
+            now.step += 1
+            if now.step % log_every == 0 or now.step == steps:
+                row = finite(now.step, now.metrics)
+                shown = next(iter(row.items()), ())
+                history.append({"step": now.step, **row})
+                if run is not None:
+                    run.log(now.step, phase=phase, **row)
             if bar is not None:
-                bar.step(loop.count, *loop.shown)
+                bar.step(now.step, *shown)
             if after is not None:
-                loop.call(after)
+                after(now)
             stop = run is not None and run.should_stop
-            due = bool(checkpoint_every) and loop.count % checkpoint_every == 0
-            if due or stop or loop.done or last:
-                loop.save()
+            if stop or (checkpoint_every and now.step % checkpoint_every == 0):
+                saved = save()
             if stop:
-                raise StoppedError(f"stopped in {phase}, after step {loop.count} of {steps}")
-        loop.save()
-    finally:
-        if bar is not None:
-            bar.close()
-    history = _rows(run, phase) if run is not None and run.writes else loop.history
-    return Fitted(loop.model, loop.state, loop.memo, loop.count, history)
+                raise StoppedError(f"stopped in {phase}, after step {now.step} of {steps}")
+    if saved != now.step:
+        save()
+    if run is not None:
+        history = run.metrics(phase)
+        for row in history:
+            del row["phase"]
+    return Fitted(now.model, state, now.memo, now.step, history)
 
 
-@dataclass
-class _Loop:
-    """The state of one phase, and what is done with it at each step."""
-
-    model: Any
-    rule: LearningRule[Any, Any]
-    given: Source
-    batch_size: int
-    run: Run | None
-    phase: str
-    seed: int
-    state: Any = None
-    memo: Memo = field(default_factory=dict)
-    done: bool = False
-    count: int = 0
-    saved: int = -1
-    metrics: Mapping[str, Scalar] = field(default_factory=dict)
-    shown: tuple[str, float] | tuple[()] = ()
-    history: list[dict[str, Any]] = field(default_factory=list)
-    order: tuple[tuple[int, int], np.ndarray] = ((-1, -1), np.empty(0, int))
-
-    @cached_property
-    def host(self) -> Host:
-        return _host(self.model.framework, self.run)
-
-    @property
-    def source(self) -> StimulusSource:
-        return self.given if isinstance(self.given, StimulusSource) else self.given(self.memo)
-
-    def start(self) -> None:
-        """Check, initialise, and restore."""
-        if refused := refusals(self.rule, self.model, self.source):
-            raise IncompatibleError(refused)
-        self.host.adopt(self.model, None)
-        seed = seeding.seed_for(self.seed, "init")
-        self.state = self.rule.init(self.model, self.batch(), seed=seed)
-        if self.run is not None:
-            like = {"model": self.model, "rule": self.state, "memo": ANY, "done": ANY}
-            if found := self.run.restore(like, phase=self.phase):
-                self.count, tree = found
-                self.saved = self.count
-                self.model, self.state = tree["model"], tree["rule"]
-                self.memo, self.done = tree["memo"], tree["done"]
-                self.history = _rows(self.run, self.phase)
-        self.host.adopt(self.model, self.state)
-        self.step = self.host.compile(self.rule.step)
-
-    def advance(self) -> None:
-        """One step of the rule."""
-        names: list[seeding.Name] = ["step", self.count]
-        if self.rule.sharded and self.host.rank:
-            names.append(self.host.rank)
-        seed, batch = seeding.seed_for(self.seed, *names), self.batch()
-        with self.host.step(seed):
-            self.model, self.state, self.metrics = self.step(
-                self.model, batch, self.state, seed=seed
-            )
-        self.count += 1
-
-    def batch(self) -> Batch:
-        """The batch of this step, placed: a pure function of seed, step and memo."""
-        source = self.source
-        size, length = self.batch_size, len(source)
-        if not length:
-            raise ValueError(f"{type(source).__name__} is empty: there is nothing to learn from")
-        epoch, place = divmod(self.count, max(1, length // size))
-        if self.order[0] != (epoch, length):
-            shuffled = seeding.rng(self.seed, "order", epoch).permutation(length)
-            self.order = (epoch, length), shuffled
-        indices = self.order[1][place * size : (place + 1) * size]
-        if self.rule.sharded:
-            indices = indices[self.host.rank :: self.host.world]
-        return self.host.place(source.batch(indices.tolist(), epoch=epoch))
-
-    def log(self) -> None:
-        """Write the metrics of this step; they leave the device here."""
-        row = self.finite()
-        if self.run is not None:
-            self.run.log(self.count, phase=self.phase, **row)
-        self.history.append({"step": self.count, **row})
-        self.shown = next(iter(row.items()), ())
-
-    def finite(self) -> dict[str, float]:
-        """The metrics as floats; `DivergedError` where one is none."""
-        row = {name: number(name, value) for name, value in self.metrics.items()}
-        for name, value in row.items():
-            if not math.isfinite(value):
-                raise DivergedError(self.count, name, value)
-        return row
-
-    def call(self, after: Callable[[Progress[Any]], None]) -> None:
-        """Show the step to `after`."""
-        progress = Progress(self.count, self.model, self.metrics, self.memo)
-        after(progress)
-        self.done = progress.done
-
-    def save(self) -> None:
-        """Write a checkpoint, unless it is there or the model is not finite."""
-        if self.saved == self.count:
-            return
-        self.finite()
-        if path := not_a_number(self.model.state_tree()):
-            raise DivergedError(self.count, f"model{path}")
-        if self.run is not None:
-            tree = {"model": self.model, "rule": self.state, "memo": self.memo, "done": self.done}
-            self.run.checkpoint(self.count, tree, phase=self.phase)
-        self.saved = self.count
+@lru_cache(maxsize=4)
+def _order(seed: int, epoch: int, length: int) -> np.ndarray:
+    """The samples of an epoch, in the order in which they are seen."""
+    return seeding.rng(seed, "order", epoch).permutation(length)
 
 
 def collect(
@@ -302,28 +225,20 @@ def collect(
     return {name: np.concatenate(parts) for name, parts in found.items()}
 
 
-def _rows(run: Run, phase: str) -> list[dict[str, Any]]:
-    return [
-        {name: value for name, value in row.items() if name != "phase"}
-        for row in run.metrics(phase)
-    ]
-
-
-def _host(framework: str, run: Run | None) -> Host:
+def _host(framework: str, run: Run | None, **settings: Any) -> Host:
     if framework == "numpy":
         return NumpyHost()
-    make: Any = import_module(f"bioviz_core.bridge.{framework}").Host
-    if run is None:
-        return make()  # type: ignore[no-any-return]  # by the bridge's contract
-    return make(device=run.device, precision=run.precision, threads=run.threads)  # type: ignore[no-any-return]
+    if run is not None:
+        settings = {"device": run.device, "precision": run.precision, "threads": run.threads}
+    host: Host = import_module(f"bioviz_core.bridge.{framework}").Host(**settings)
+    return host
 
 
 def host_like(model: Model) -> Host:
     """A host where the model is already, and in its precision."""
-    leaf = next(iter(arrays_of(model.state_tree())), None)
+    leaf = next(arrays_of(model.state_tree()), None)
     if model.framework == "numpy" or leaf is None:
         return _host(model.framework, None)
     device = str(getattr(leaf.device, "platform", leaf.device))
     precision = "float64" if "float64" in str(leaf.dtype) else "float32"
-    make: Any = import_module(f"bioviz_core.bridge.{model.framework}").Host
-    return make(device=device, precision=precision)  # type: ignore[no-any-return]
+    return _host(model.framework, None, device=device, precision=precision)

@@ -1,22 +1,23 @@
-"""What is known of a registered thing, whom to cite for it, and whether this machine is well."""
+"""What is known of a registered thing, and whom to cite for it or for a run."""
 
 from __future__ import annotations
 
 import inspect
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bioviz_core.errors import MissingDependencyError, RunStateError
+from bioviz_core.errors import MissingDependencyError
 from bioviz_core.lab.doctor import doctor as doctor
+from bioviz_core.lab.options import Option, options, plain, type_name
 from bioviz_core.refs import Paper, Ref
 from bioviz_core.registry import registry
 
 if TYPE_CHECKING:
     from bioviz_core.interfaces import Claim
-    from bioviz_core.lab.options import Option
+    from bioviz_core.lab.record import RunRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +40,6 @@ class Info:
 
 def info(name: str, kind: str | None = None) -> Info:
     """Everything known of `name`; imports no framework where what it points to imports none."""
-    from bioviz_core.lab.options import options
-
     ref = registry().ref(name, kind=kind)
     paper, config = registry().paper(ref), ref.load_config()
     known = options(config) if config else []
@@ -49,41 +48,25 @@ def info(name: str, kind: str | None = None) -> Info:
     except MissingDependencyError as error:
         return Info(ref, paper, known, missing=str(error))
     if ref.kind == "experiment":
-        claims = tuple(getattr(target, "claims", ()))
-        presets, question = getattr(target, "presets", {}), getattr(target, "question", "")
-        return Info(ref, paper, known, presets, claims, question=question)
+        return Info(ref, paper, known, target.presets, target.claims, question=target.question)
     try:
         signature = inspect.signature(target)
     except (TypeError, ValueError):  # Builtins and extension classes may have none.
         return Info(ref, paper, known)
-    bare = [p.replace(annotation=_bare(p.annotation)) for p in signature.parameters.values()]
-    shown = f"{ref.target.rpartition(':')[2]}{inspect.Signature(bare)}"
+    # Postponed annotations are texts: without their quotes they read as they were written.
+    shown = re.sub(r"""(: |-> )(['"])(.*?)\2""", r"\1\3", str(signature))
+    shown = ref.target.rpartition(":")[2] + shown.removesuffix(" -> None")
     return Info(ref, paper, known or _arguments(signature), signature=shown)
 
 
-class _Bare(str):
-    """An annotation kept as text, shown without its quotes."""
-
-    def __repr__(self) -> str:
-        return str(self)
-
-
-def _bare(annotation: Any) -> Any:
-    return _Bare(annotation) if isinstance(annotation, str) else annotation
-
-
 def _arguments(signature: inspect.Signature) -> list[Option]:
-    from bioviz_core.lab.options import Option, plain, type_name
-
     found = []
-    for name, parameter in signature.parameters.items():
-        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            continue
-        is_required = parameter.default is parameter.empty
-        annotation = parameter.annotation
-        kind = "" if annotation is parameter.empty else type_name(annotation)
-        default = None if is_required else plain(parameter.default)
-        found.append(Option(name, kind, default, "", required=is_required))
+    for name, about in signature.parameters.items():
+        if about.kind not in (about.VAR_POSITIONAL, about.VAR_KEYWORD):
+            kind = "" if about.annotation is about.empty else type_name(about.annotation)
+            is_required = about.default is about.empty
+            default = None if is_required else plain(about.default)
+            found.append(Option(name, kind, default, required=is_required))
     return found
 
 
@@ -97,98 +80,51 @@ def cite(name_or_run: Any) -> str:
 
 def papers(name_or_run: Any) -> list[Paper]:
     """The papers that `cite` prints, each once, the experiment's own first."""
+    from bioviz_core.lab.record import RunRecord  # It brings NumPy, which a name does not need.
+
     place = Path(getattr(name_or_run, "path", name_or_run))
-    if (place / "run.json").is_file():
-        refs = list(_refs_of_run(place, set()))
-    elif place.is_dir():
-        raise RunStateError(f"{place} is not a run: it holds no run.json")
-    else:
-        refs = list(_refs_of_name(str(name_or_run)))
-    found = [paper for ref in refs if (paper := registry().paper(ref)) is not None]
-    return list(dict.fromkeys(found))
+    is_run = place.is_dir()
+    used = _used_by_run(RunRecord(place), set()) if is_run else _used_by_name(str(name_or_run))
+    refs = [ref for text in dict.fromkeys(used) for ref in registry().list() if ref.name == text]
+    return list(dict.fromkeys(filter(None, map(registry().paper, refs))))
 
 
-def _refs_of_name(name: str) -> Iterator[Ref]:
-    """The things called `name`, and those that their default options name."""
-    found = [ref for ref in registry().list() if ref.name == name]
-    yield from found or [registry().ref(name)]
-    for ref in found:
+def _used_by_name(name: str) -> Iterator[str]:
+    """The name itself, and the texts among the default options of what it stands for."""
+    yield name
+    for ref in [r for r in registry().list() if r.name == name] or [registry().ref(name)]:
         if config := ref.load_config():
-            from bioviz_core.lab.options import options
-
-            yield from _named([option.default for option in options(config)])
+            yield from _texts([option.default for option in options(config)])
 
 
-def _refs_of_run(path: Path, seen: set[Path]) -> Iterator[Ref]:
-    """The experiment, what its options name, the recipes of its models, and its inputs' alike."""
-    if path.resolve() in seen:
-        return
-    seen.add(path.resolve())
-    run = _json(path / "run.json")
-    yield from _named([run.get("experiment")])
-    config = _json(path / "config.json") if (path / "config.json").is_file() else {}
-    yield from _named([config])
-    for file in sorted((path / "models").glob("*.safetensors")):
-        yield from _named([_header(file)])
-    for text in _strings([config]):
-        if text.endswith(".safetensors") and Path(text).is_file():
-            yield from _named([_header(Path(text))])
-        elif "/" in text and (Path(text) / "run.json").is_file():
-            yield from _refs_of_run(Path(text), seen)
+def _used_by_run(run: RunRecord, seen: set[Path]) -> Iterator[str]:
+    """The texts of its configuration, of its models' recipes, and of its inputs' alike."""
+    from bioviz_core.lab.checkpoint import read_extra
+
+    seen.add(run.path.resolve())
+    texts = list(_texts([run.manifest["experiment"], run.config]))
+    yield from texts
+    inputs = [Path(text) for text in texts if "/" in text]
+    for file in [*run.path.glob("models/*.safetensors"), *inputs]:
+        if file.suffix == ".safetensors" and file.is_file():
+            yield from _texts(read_extra(file))
+        elif (file / "run.json").is_file() and file.resolve() not in seen:
+            yield from _used_by_run(type(run)(file), seen)
 
 
-def _named(values: Iterable[Any]) -> Iterator[Ref]:
-    """The registered things whose names occur among these values."""
-    texts = set(_strings(values))
-    return (ref for ref in registry().list() if ref.name in texts)
-
-
-def _strings(values: Iterable[Any]) -> Iterator[str]:
-    for value in values:
-        if isinstance(value, str):
-            yield value
-        elif isinstance(value, Mapping):
-            yield from _strings(value.values())
-        elif isinstance(value, list | tuple):
-            yield from _strings(value)
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunStateError(f"{path} cannot be read: {error}") from error
-    return data if isinstance(data, dict) else {}
-
-
-def _header(path: Path) -> dict[str, Any]:
-    """The metadata of a safetensors file, its JSON texts parsed; no array is read."""
-    try:
-        with path.open("rb") as stream:
-            size = int.from_bytes(stream.read(8), "little")
-            header = json.loads(stream.read(min(size, path.stat().st_size)))
-            texts = header.get("__metadata__", {})
-    except (OSError, ValueError, AttributeError) as error:
-        raise RunStateError(f"{path} is not a model file: {error}") from error
-    return {key: _parsed(text) for key, text in texts.items()}
-
-
-def _parsed(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list | tuple):
+        for one in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts(one)
 
 
 def bibtex(paper: Paper) -> str:
     """The BibTeX that the plugin gave, else an entry made from what it registered."""
     if paper.bibtex:
         return inspect.cleandoc(paper.bibtex).strip()
-    fields = {
-        "title": f"{{{paper.title}}}",
-        "author": " and ".join(paper.authors),
-        "year": str(paper.year),
-        "doi": paper.doi or "",
-    }
+    about = {"author": " and ".join(paper.authors), "year": paper.year, "doi": paper.doi}
+    fields = {"title": f"{{{paper.title}}}", **about}
     lines = [f"  {key} = {{{value}}}," for key, value in fields.items() if value]
     return "\n".join([f"@article{{{paper.id},", *lines, "}"])

@@ -11,15 +11,14 @@ from bioviz_core.errors import CheckpointError
 from bioviz_core.interfaces import Array, Tree
 
 
-def to_numpy(value: Array) -> np.ndarray:
-    """An array of any framework as NumPy, bfloat16 widened to float32."""
-    array, name = export(value)
-    return to_float(array) if name == "bfloat16" else unpacked(array, name)
-
-
-def to_float(bfloat16: np.ndarray) -> np.ndarray:
-    """The bits of bfloat16 as float32."""
-    return (bfloat16.astype(np.uint32) << 16).view(np.float32)
+def framework_of(value: object) -> str | None:
+    """Whose array this is, told without importing a framework."""
+    if isinstance(value, np.generic | np.ndarray):
+        return "numpy" if isinstance(value, np.ndarray) else "scalar"
+    if hasattr(value, "dtype") and hasattr(value, "shape"):
+        roots = {base.__module__.partition(".")[0] for base in type(value).__mro__}
+        return "torch" if "torch" in roots else "jax" if roots & {"jax", "jaxlib"} else None
+    return None
 
 
 def arrays_of(tree: Tree) -> Iterator[Array]:
@@ -29,6 +28,12 @@ def arrays_of(tree: Tree) -> Iterator[Array]:
     elif isinstance(tree, dict | list | tuple):
         for item in tree.values() if isinstance(tree, dict) else tree:
             yield from arrays_of(item)
+
+
+def to_numpy(value: Array) -> np.ndarray:
+    """An array of any framework as NumPy, bfloat16 widened to float32."""
+    array, name = export(value)
+    return widened(array, name)
 
 
 def export(value: Array, path: str = "") -> tuple[np.ndarray, str]:
@@ -45,30 +50,21 @@ def export(value: Array, path: str = "") -> tuple[np.ndarray, str]:
             array = array[..., None].view(array.real.dtype)
         elif array.dtype.kind == "V":  # the dtypes of ml_dtypes, as JAX has them
             array = array.view(f"u{array.dtype.itemsize}")
+        if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
+            raise TypeError(f"safetensors has no {name}")
     except (TypeError, ValueError, CheckpointError) as error:
-        raise CheckpointError(
-            f"a {type(value).__name__} cannot be stored: {error}", path=path
-        ) from error
-    if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
-        raise CheckpointError(f"an array of {name} cannot be stored", path=path)
+        what = type(value).__name__
+        raise CheckpointError(f"a {what} cannot be stored: {error}", path=path) from error
     return array, name
-
-
-def framework_of(value: object) -> str | None:
-    """Whose array this is, told without importing a framework."""
-    if isinstance(value, np.generic):
-        return "scalar"
-    if isinstance(value, np.ndarray):
-        return "numpy"
-    if hasattr(value, "dtype") and hasattr(value, "shape"):
-        roots = {base.__module__.partition(".")[0] for base in type(value).__mro__}
-        if "torch" in roots:
-            return "torch"
-        if roots & {"jax", "jaxlib"}:
-            return "jax"
-    return None
 
 
 def unpacked(array: np.ndarray, name: str) -> np.ndarray:
     """What `export` gave, as `name` where NumPy has that dtype."""
     return array.view(name)[..., 0] if name.startswith("complex") else array
+
+
+def widened(array: np.ndarray, name: str) -> np.ndarray:
+    """What `export` gave, bfloat16 as float32."""
+    if name == "bfloat16":
+        return (array.astype(np.uint32) << 16).view(np.float32)
+    return unpacked(array, name)

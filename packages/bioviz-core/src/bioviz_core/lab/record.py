@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Sequence
+from contextlib import suppress
 from functools import cached_property
 from importlib import import_module
 from importlib.util import find_spec
@@ -15,6 +16,7 @@ import numpy as np
 from bioviz_core.errors import RunStateError, UnknownNameError
 from bioviz_core.lab import rundir
 from bioviz_core.lab.atomic import read_json, read_lines
+from bioviz_core.lab.pretrained import load_model
 
 
 class RunRecord:
@@ -70,16 +72,14 @@ class RunRecord:
     @property
     def metrics(self) -> Any:
         """Every logged row."""
-        rows = read_lines(self.path / "metrics.jsonl")
-        return import_module("pandas").DataFrame(rows) if find_spec("pandas") else rows
+        return _framed(read_lines(self.path / "metrics.jsonl"))
 
     def table(self, name: str) -> Any:
         """A table, its numbers as numbers."""
         with self._file("tables", name, ".csv").open(newline="", encoding="utf-8") as file:
             header, *rows = csv.reader(file)
-        cells = zip(*rows, strict=True) if rows else ([] for _ in header)
-        columns = {name: _numbers(column) for name, column in zip(header, cells, strict=True)}
-        return import_module("pandas").DataFrame(columns) if find_spec("pandas") else columns
+        columns = zip(*rows, strict=True) if rows else [()] * len(header)
+        return _framed(dict(zip(header, map(_numbers, columns), strict=True)))
 
     def array(self, name: str) -> np.ndarray:
         """An array; a large one is read from the disk as it is used."""
@@ -92,15 +92,11 @@ class RunRecord:
 
     def model(self, name: str | None = None) -> Any:
         """A saved model, built again; without a name, the only one."""
-        if name is None:
-            names = self.names("models")
-            if len(names) != 1:
-                there = f"name one of {', '.join(names)}" if names else "it saved none"
-                raise RunStateError(f"{self.path} has {len(names)} models: {there}")
-            name = names[0]
-        from bioviz_core.lab.pretrained import load_model
-
-        return load_model(self._file("models", name, ".safetensors"))
+        names = self.names("models") if name is None else [name]
+        if len(names) != 1:
+            there = f"name one of {', '.join(names)}" if names else "it saved none"
+            raise RunStateError(f"{self.path} has {len(names)} models: {there}")
+        return load_model(self._file("models", names[0], ".safetensors"))
 
     def names(self, kind: str) -> list[str]:
         """What there is under `tables`, `arrays`, `figures` or `models`."""
@@ -131,11 +127,12 @@ def runs(folder: str | Path = "runs") -> list[RunRecord]:
     return [RunRecord(path) for path in rundir.listing(Path(folder))]
 
 
-def _numbers(column: Iterable[str]) -> list[Any]:
-    cells = list(column)
+def _framed(data: Any) -> Any:
+    return import_module("pandas").DataFrame(data) if find_spec("pandas") else data
+
+
+def _numbers(cells: Sequence[str]) -> list[Any]:
     for kind in (int, float):
-        try:
+        with suppress(ValueError):
             return [kind(cell) for cell in cells]
-        except ValueError:
-            continue
-    return cells
+    return list(cells)

@@ -11,12 +11,11 @@ import csv
 import io
 import math
 import os
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
-from contextlib import contextmanager
+from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from bioviz_core.refs import Recipe
 
 T = TypeVar("T")
+CHECKPOINTS = "checkpoints/*/step-*.safetensors"
 OnLog = Callable[["Run", int, Mapping[str, float]], None]
 
 
@@ -63,14 +63,14 @@ class Run:
         self._figures: dict[str, int] = {}
         self._phases: set[str] = set()
         self._open_arrays: dict[str, np.memmap[Any, Any]] = {}
-        self._metrics_file = path / "metrics.jsonl"
-        kept = max((read_extra(file)["rows"] for file in self._checkpoints("*")), default=0)
+        file = path / "metrics.jsonl"
+        kept = max((read_extra(saved)["rows"] for saved in path.glob(CHECKPOINTS)), default=0)
         if writes:
-            atomic.keep_lines(self._metrics_file, kept)
-            self._lines = atomic.Lines(self._metrics_file)
-        self._tape = atomic.read_lines(self._metrics_file, kept)
-        self._logged = 0
-        self._start = time.monotonic() - (self._tape[-1]["time"] if self._tape else 0.0)
+            atomic.keep_lines(file, kept)
+            self._lines = file.open("ab", buffering=0)
+        self._rows, self._logged = atomic.read_lines(file, kept), 0
+        times = [row.pop("time") for row in self._rows]
+        self._start = time.monotonic() - (times[-1] if times else 0.0)
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r}, seed={self.seed})"
@@ -95,35 +95,28 @@ class Run:
 
     def log(self, step: int, *, phase: str = "fit", **metrics: Scalar) -> None:
         """Add a row to the metrics; `DivergedError` where a value is not finite."""
-        row = {name: number(name, value) for name, value in metrics.items()}
-        for name, value in row.items():
-            if not math.isfinite(value):
-                raise DivergedError(step, name, value)
+        row = finite(step, metrics)
         if taken := row.keys() & {"phase", "step", "time"}:
             raise ValueError(f"a metric cannot be called {min(taken)!r}: name it otherwise")
         self._logged += 1
-        if self._logged <= len(self._tape):
-            before = self._tape[self._logged - 1]
+        if self._logged <= len(self._rows):
+            before = self._rows[self._logged - 1]
             if (before["phase"], before["step"]) != (phase, step):
-                raise RunStateError(
-                    f"row {self._logged} of {self._metrics_file} is step {before['step']} of "
-                    f"{before['phase']}, but the resumed run logs step {step} of {phase}. The "
-                    "experiment is not the one that was stopped: start it again"
-                )
-        elif self.writes:
+                was = f"row {self._logged} is step {before['step']} of {before['phase']}"
+                why = f"but the resumed run logs step {step} of {phase}: start it again"
+                raise RunStateError(f"{self.path} ran another experiment: {was}, {why}")
+            return
+        self._rows.append({"phase": phase, "step": step, **row})
+        if self.writes:
             took = round(time.monotonic() - self._start, 3)
-            self._lines.append({"phase": phase, "step": step, "time": took, **row})
+            atomic.append(self._lines, {"phase": phase, "step": step, "time": took, **row})
             if self.on_log is not None:
                 self.on_log(self, step, row)
 
     def metrics(self, phase: str | None = None) -> list[dict[str, Any]]:
         """The rows logged so far, without their times: no result may depend on the clock."""
-        rows = atomic.read_lines(self._metrics_file, self._logged)
-        return [
-            {name: value for name, value in row.items() if name != "time"}
-            for row in rows
-            if phase in (None, row["phase"])
-        ]
+        rows = self._rows[: self._logged]
+        return [dict(row) for row in rows if phase in (None, row["phase"])]
 
     def bar(self, label: str, total: int | None, done: int = 0) -> Bar | None:
         """A progress display, where this process is the one that shows it."""
@@ -164,7 +157,6 @@ class Run:
         file = rundir.place(self.path, "figures", name, ".svg")
         if not caption.strip():
             raise ValueError(f"the figure {name!r} needs a caption: the finding, then how to read")
-        notes = figure.notes if isinstance(figure, Result) else ()
         order = self._figures.setdefault(name, len(self._figures))
         if not self.writes:
             return
@@ -172,17 +164,17 @@ class Run:
         from bioviz_core.lab.report.alt import alt_text
 
         drawn: Any = figure
+        notes: Sequence[str] = ()
         if isinstance(figure, Result):
             with figures.style():
                 drawn = figure.plot(figures.single()[1]).get_figure(root=True)
+            notes = figure.notes
+        with TemporaryDirectory() as folder, atomic.room(file):
+            for made in figures.save(drawn, Path(folder), name):
+                atomic.write(file.parent / made.name, made.read_bytes())
         about = {"caption": caption, "alt": alt or alt_text(drawn, caption), "key": key}
-        with self._folder(file) as folder:
-            figures.save(drawn, folder, name)
-            for made in folder.iterdir():
-                with atomic.replacing(file.parent / made.name) as temporary:
-                    os.replace(made, temporary)
-        about_file = file.with_name(f"{name}.json")
-        atomic.write_json(about_file, {**about, "order": order, "notes": list(notes)})
+        about |= {"order": order, "notes": list(notes)}
+        atomic.write_json(file.with_suffix(".json"), about)
 
     def number(self, label: str, value: Scalar, unit: str = "") -> None:
         """A key number of the report."""
@@ -192,8 +184,7 @@ class Run:
         """A fact for the head of the report, such as which data were used."""
         if self.writes:
             facts = rundir.read_manifest(self.path).get("facts", {})
-            if facts.get(label) != text:
-                rundir.update_manifest(self.path, facts={**facts, label: text})
+            rundir.update_manifest(self.path, facts={**facts, label: text})
 
     def note(self, text: str) -> None:
         """Add to `log.txt`."""
@@ -212,7 +203,6 @@ class Run:
         writer.writerow(columns)
         writer.writerows(zip(*(np.asarray(v).tolist() for v in columns.values()), strict=True))
         if self.writes:
-            file.parent.mkdir(exist_ok=True)
             atomic.write_text(file, text.getvalue())
             if caption:
                 atomic.write_json(file.with_suffix(".json"), {"caption": caption})
@@ -223,10 +213,10 @@ class Run:
         """Save an array as `.npy`."""
         file = rundir.place(self.path, "arrays", name, ".npy")
         array = to_numpy(value if hasattr(value, "dtype") else np.asarray(value))
+        content = io.BytesIO()
+        np.lib.format.write_array(content, array, allow_pickle=False)
         if self.writes:
-            file.parent.mkdir(exist_ok=True)
-            with atomic.replacing(file) as temporary, temporary.open("wb") as stream:
-                np.lib.format.write_array(stream, array, allow_pickle=False)
+            atomic.write(file, content.getvalue())
 
     def array_writer(self, name: str, shape: tuple[int, ...], dtype: str) -> np.ndarray:
         """An array on disk to be filled in place, for what does not fit into memory.
@@ -237,23 +227,20 @@ class Run:
         file = rundir.place(self.path, "arrays", name, ".npy")
         if not self.writes:
             return np.zeros(shape, dtype)
-        if name in self._open_arrays:
-            raise ValueError(f"the array {name!r} is open already")
+        described = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": tuple(shape)}
+        header = io.BytesIO()
+        np.lib.format.write_array_header_1_0(header, described)
+        start = header.getvalue()
         if not file.exists():
-            file.parent.mkdir(exist_ok=True)
-            with atomic.replacing(file) as temporary:
-                made = np.lib.format.open_memmap(temporary, "w+", np.dtype(dtype), shape)
-                del made
-                # A hole in the file would end in a bus error on a full disk: reserve all of it.
-                with temporary.open("rb+") as stream:
-                    os.posix_fallocate(stream.fileno(), 0, temporary.stat().st_size)
-        opened = np.lib.format.open_memmap(file, "r+")
-        if opened.shape != tuple(shape) or opened.dtype != np.dtype(dtype):
-            raise RunStateError(
-                f"{file} holds {opened.dtype} {opened.shape}, asked for {dtype} {tuple(shape)}"
-            )
-        self._open_arrays[name] = opened
-        return opened
+            atomic.write(file, start)
+        with file.open("rb+") as stream, atomic.room(file):
+            if stream.read(len(start)) != start:
+                raise RunStateError(f"{file} holds another array than {dtype} {tuple(shape)}")
+            # Where the disk is full, writing into a map of a sparse file would kill the process.
+            size = math.prod(shape) * np.dtype(dtype).itemsize
+            os.posix_fallocate(stream.fileno(), 0, len(start) + size)
+        self._open_arrays[name] = np.lib.format.open_memmap(file, "r+")
+        return self._open_arrays[name]
 
     def model(self, name: str, model: Any, *, recipe: Recipe | None = None) -> None:
         """Save a model under `models/`, to be read by `open_run(path).model(name)`."""
@@ -271,21 +258,18 @@ class Run:
     ) -> None:
         """Save a tree; the phase keeps its newest and, where `metric` is given, the lowest."""
         file = self._phase(phase) / f"step-{step:08d}.safetensors"
-        if not self.writes:
-            return
-        self.sync()
-        marks = {"rows": self._logged, "figures": self._figures, "numbers": self.numbers}
-        extra = {"phase": phase, "step": step, "metric": metric, **marks}
-        save_tree(file, tree, extra=extra)
-        self._prune(phase)
+        if self.writes:
+            self.sync()
+            marks = {"rows": self._logged, "figures": self._figures, "numbers": self.numbers}
+            save_tree(file, tree, extra={"phase": phase, "step": step, "metric": metric, **marks})
+            self._prune(phase)
 
     def restore(self, like: Tree = ANY, *, phase: str = "fit") -> tuple[int, Tree] | None:
         """The newest checkpoint of a phase: its step and tree, refilled into `like` where given."""
-        self._phase(phase)
         if not (files := self._checkpoints(phase)):
             return None
         if self.writes:
-            self._prune(phase)
+            self._prune(phase)  # a kill may have come between writing one and removing another
         tree, extra = load_tree(files[-1], like), read_extra(files[-1])
         self._logged = extra["rows"]
         self._figures, self.numbers = dict(extra["figures"]), dict(extra["numbers"])
@@ -300,7 +284,8 @@ class Run:
     def sync(self) -> None:
         """Make everything written so far last."""
         if self.writes:
-            self._lines.sync()
+            with atomic.room(self.path):
+                os.fsync(self._lines.fileno())
             for array in self._open_arrays.values():
                 array.flush()
 
@@ -315,35 +300,32 @@ class Run:
         return rundir.place(self.path, "checkpoints", phase, "")
 
     def _checkpoints(self, phase: str) -> list[Path]:
-        return sorted(self.path.glob(f"checkpoints/{phase}/step-*.safetensors"))
+        return sorted(self._phase(phase).glob("step-*.safetensors"))
 
     def _prune(self, phase: str) -> None:
-        *older, _ = self._checkpoints(phase)
-        metrics = {file: read_extra(file)["metric"] for file in self._checkpoints(phase)}
-        best = min((f for f in metrics if metrics[f] is not None), key=metrics.get, default=None)  # type: ignore[arg-type]  # None is left out
+        *older, newest = self._checkpoints(phase)
+        metrics = {file: read_extra(file)["metric"] for file in (*older, newest)}
+        scored = [file for file in metrics if metrics[file] is not None]
+        best = min(scored, key=metrics.__getitem__, default=newest)
         for file in older:
             if file != best:
                 file.unlink()
 
-    @contextmanager
-    def _folder(self, file: Path) -> Iterator[Path]:
-        """A hidden folder beside `file`, for a library that writes several files."""
-        file.parent.mkdir(exist_ok=True)
-        made = tempfile.mkdtemp(prefix=".", suffix=atomic.TEMPORARY, dir=file.parent)
-        try:
-            with atomic.room(file):
-                yield Path(made)
-        finally:
-            shutil.rmtree(made)
+
+def finite(step: int, metrics: Mapping[str, Scalar]) -> dict[str, float]:
+    """Metrics as floats; `DivergedError` where one is not finite."""
+    row = {name: number(name, value) for name, value in metrics.items()}
+    for name, value in row.items():
+        if not math.isfinite(value):
+            raise DivergedError(step, name, value)
+    return row
 
 
 def number(name: str, value: Scalar) -> float:
     """A scalar of any framework as a float; TypeError where it is none."""
-    if type(value) is float or type(value) is int:
-        return float(value)
+    if type(value) is float:
+        return value
     if not isinstance(value, str) and not getattr(value, "shape", ()):
-        try:
+        with suppress(TypeError, ValueError):
             return float(value)
-        except (TypeError, ValueError):
-            pass
     raise TypeError(f"{name} must be a number, got {value!r}: log arrays with run.array")

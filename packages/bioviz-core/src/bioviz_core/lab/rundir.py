@@ -1,7 +1,6 @@
 """Run directories on disk: names, the lock, the status, and where each file goes.
 
-`run.json` is written last when a directory is made, in a hidden folder that is then renamed: a
-directory that can be seen is complete.
+A directory is made whole in a hidden folder that is then renamed: one that can be seen is complete.
 """
 
 from __future__ import annotations
@@ -10,14 +9,14 @@ import fcntl
 import os
 import re
 import secrets
-import shutil
 import socket
 import time
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from bioviz_core.errors import RunLockedError, RunStateError
@@ -38,23 +37,14 @@ def now() -> str:
 def create(folder: Path, experiment: str, manifest: Mapping[str, Any], **files: Any) -> Path:
     """A new directory with `run.json`, and each of `files` as `NAME.json`."""
     folder.mkdir(parents=True, exist_ok=True)
-    while True:
-        when = datetime.now().strftime("%Y%m%d-%H%M%S")
-        name = f"{experiment.replace('/', '-')}-{when}-{secrets.token_hex(2)}"
-        if not (folder / name).exists():
-            break
-    hidden = folder / f".{name}{TEMPORARY}"
-    hidden.mkdir()
-    head = {"format": FORMAT, "id": name, "experiment": experiment}
+    name = f"{experiment.replace('/', '-')}-{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+    head = {"format": FORMAT, "id": name, "experiment": experiment, "status": "created"}
     times = {"created": now(), "updated": now(), "finished": None}
-    try:
-        for file, value in files.items():
-            write_json(hidden / f"{file}.json", value)
-        write_json(hidden / MANIFEST, {**head, "status": "created", **times, **manifest})
-        os.rename(hidden, folder / name)
-    except BaseException:
-        shutil.rmtree(hidden, ignore_errors=True)
-        raise
+    with TemporaryDirectory(prefix=".", dir=folder) as hidden:
+        for file, value in {**files, "run": {**head, **times, **manifest}}.items():
+            write_json(Path(hidden, name, f"{file}.json"), value)
+        # Fails where another run took the name within this second: nothing is overwritten.
+        os.rename(Path(hidden, name), folder / name)
     sync_folder(folder)
     return folder / name
 
@@ -64,10 +54,10 @@ def read_manifest(path: Path) -> dict[str, Any]:
     if not (path / MANIFEST).is_file():
         raise RunStateError(f"{path} is no run directory: it has no {MANIFEST}")
     manifest = read_json(path / MANIFEST)
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        found = manifest.get("format") if isinstance(manifest, dict) else manifest
+    found = manifest.get("format") if isinstance(manifest, dict) else manifest
+    if found != FORMAT:
         raise RunStateError(f"{path} has format {found!r}, this version reads {FORMAT}")
-    return manifest
+    return dict(manifest)
 
 
 def update_manifest(path: Path, **changes: Any) -> None:
@@ -101,69 +91,42 @@ def listing(folder: Path) -> list[Path]:
 def locked(path: Path) -> Iterator[None]:
     """Be the only writer of a directory; `RunLockedError` where there is one already.
 
-    The lock belongs to the open file, so it dies with the process, however that ends.
+    The lock belongs to the open file, so it dies with the process, however that ends. What a killed
+    writer left half-written is removed.
     """
-    descriptor = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        if not _take(descriptor):
-            raise RunLockedError(path, _said(descriptor))
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
-        _sweep(path)
+    with (path / LOCK).open("a+b", buffering=0) as file:
+        for _ in range(5):  # `owner` holds a shared lock for an instant while it looks
+            with suppress(BlockingIOError):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            time.sleep(0.02)
+        else:
+            raise RunLockedError(path, owner(path) or "another process")
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}".encode())
+        for left in list(path.rglob(f".*{TEMPORARY}")):
+            left.unlink()
         yield
-        os.ftruncate(descriptor, 0)
-    finally:
-        os.close(descriptor)
+        file.truncate(0)
 
 
 def owner(path: Path) -> str | None:
     """Who writes a directory now."""
-    try:
-        descriptor = os.open(path / LOCK, os.O_RDONLY)
-    except FileNotFoundError:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return _said(descriptor)
-    finally:
-        os.close(descriptor)
+    if (path / LOCK).exists():
+        with (path / LOCK).open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return file.read() or "another process"
     return None
 
 
 def place(path: Path, kind: str, name: str, suffix: str) -> Path:
     """Where a named file of a kind goes; a name or a link that leads outside is refused."""
     if not _NAME.fullmatch(name):
-        raise ValueError(
-            f"{name!r} cannot name a file in {kind}: use letters, digits, '.', '_' and '-', with "
-            "no dot in front"
-        )
+        rule = "use letters, digits, '.', '_' and '-', with no dot in front"
+        raise ValueError(f"{name!r} cannot name a file in {kind}: {rule}")
     file = path / kind / f"{name}{suffix}"
     if not file.resolve().is_relative_to(path.resolve()):
         raise RunStateError(f"{file} leads outside the run directory, to {file.resolve()}")
     return file
-
-
-def _take(descriptor: int) -> bool:
-    # `owner` holds a shared lock for an instant while it looks: several tries see past it.
-    for _ in range(5):
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            time.sleep(0.02)
-        else:
-            return True
-    return False
-
-
-def _said(descriptor: int) -> str:
-    return os.pread(descriptor, 200, 0).decode(errors="replace") or "another process"
-
-
-def _sweep(path: Path) -> None:
-    """Remove what a killed writer left half-written."""
-    for left in list(path.rglob(f".*{TEMPORARY}")):
-        if left.is_dir() and not left.is_symlink():
-            shutil.rmtree(left)
-        else:
-            left.unlink()

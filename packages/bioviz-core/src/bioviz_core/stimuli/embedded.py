@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
-from bioviz_core.errors import DataError, MissingDependencyError
-from bioviz_core.stimuli.sources import ArraySource, Subset, split
+from bioviz_core.stimuli.folders import to_square
+from bioviz_core.stimuli.sources import ArraySource, Subset, check_choice, split
 
 PHOTOGRAPHS = ("astronaut", "camera", "chelsea", "coffee", "rocket", "coins")
 TEXTURES = ("brick", "grass", "gravel")
@@ -22,23 +22,16 @@ def digits(part: Literal["all", "train", "test"] = "all") -> ArraySource | Subse
     """
     from sklearn.datasets import load_digits
 
+    check_choice("part", part, ("all", "train", "test"))
     found = load_digits()
-    images = (found.images[:, None] / 16).astype(np.float32)
-    source = ArraySource(inputs=images, labels=found.target.astype(np.int64))
-    if part == "all":
-        return source
-    if part not in ("train", "test"):
-        raise ValueError(f"part must be 'all', 'train' or 'test', got {part!r}")
-    train, test = split(source, test=360, seed=0)
-    return train if part == "train" else test
+    source = ArraySource(inputs=found.images[:, None] / 16, labels=found.target)
+    return source if part == "all" else split(source, test=360)[part == "test"]
 
 
 def photographs(
     size: int = 128, *, names: Sequence[str] = PHOTOGRAPHS, color: bool = True
 ) -> ArraySource:
     """scikit-image's photographs, the central square of each at `size` pixels; one label each."""
-    from bioviz_core.stimuli.folders import to_square
-
     squares = [to_square(photograph(name, color=color), size) for name in names]
     return ArraySource(inputs=np.stack(squares), labels=np.arange(len(names)))
 
@@ -48,23 +41,9 @@ def photograph(name: str, *, color: bool = True) -> np.ndarray:
 
     Grey is 0.299 R + 0.587 G + 0.114 B; a grey picture has three equal channels under `color`.
     """
-    if name not in PHOTOGRAPHS + TEXTURES:
-        raise DataError(
-            f"no picture is called {name!r}; there are {', '.join(PHOTOGRAPHS + TEXTURES)}"
-        )
-    image = np.asarray(getattr(_skimage(), name)())
-    if image.ndim == 2:
-        image = np.repeat(image[..., None], 3, axis=-1) if color else image[..., None]
-    elif not color:
-        image = np.rint(image @ [0.299, 0.587, 0.114]).astype(np.uint8)[..., None]
-    return np.ascontiguousarray(image.transpose(2, 0, 1))
+    from PIL.Image import fromarray
+    from skimage import data
 
-
-def _skimage() -> Any:
-    try:
-        from skimage import data
-    except ModuleNotFoundError as error:
-        raise MissingDependencyError(
-            "scikit-image's photographs need scikit-image: pip install 'bioviz-core[data]'"
-        ) from error
-    return data
+    check_choice("name", name, PHOTOGRAPHS + TEXTURES)
+    image = fromarray(getattr(data, name)()).convert("RGB" if color else "L")
+    return np.moveaxis(np.atleast_3d(np.asarray(image)), -1, 0)

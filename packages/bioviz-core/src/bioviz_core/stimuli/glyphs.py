@@ -6,9 +6,12 @@ says which is asked for: the stand-in for Multi-MNIST that needs no download.
 
 from __future__ import annotations
 
-import numpy as np
+from functools import cache
 
-from bioviz_core.stimuli.sources import ArraySource, sample_rng
+import numpy as np
+from scipy.ndimage import affine_transform, zoom
+
+from bioviz_core.stimuli.sources import ArraySource, generate
 
 SIZE = 28
 CANVAS, SHIFT = 36, 6  # of an overlay: the partner lies 6 pixels down and right, on 36 x 36
@@ -23,16 +26,18 @@ _ROWS = """
 10001 00100 01000 10001 00010 10001 10001 01000 10001 00010
 01110 01110 11111 01110 00010 01110 01110 01000 01110 01100
 """
-BITMAPS = np.array(
-    [[[int(p) for p in glyph] for glyph in row.split()] for row in _ROWS.strip().splitlines()],
-    np.float32,
-).transpose(1, 0, 2)
+BITMAPS = np.array([[list(glyph) for glyph in row.split()] for row in _ROWS.strip().splitlines()])
+BITMAPS = BITMAPS.astype(np.float32).transpose(1, 0, 2)
 
 
 def glyphs(count: int = 1000, *, seed: int = 0) -> ArraySource:
     """`count` digits of 28 x 28 pixels, each label drawn uniformly."""
-    images, labels = draw_glyphs(count, seed=seed)
-    return ArraySource(inputs=images[:, None], labels=labels, classes=10)
+
+    def draw(rng: np.random.Generator) -> dict[str, np.ndarray | int]:
+        image, label = draw_glyph(rng)
+        return {"inputs": image[None], "labels": label}
+
+    return generate(draw, count, seed, classes=10)
 
 
 def multi_glyphs(count: int = 1000, *, seed: int = 0) -> ArraySource:
@@ -41,62 +46,47 @@ def multi_glyphs(count: int = 1000, *, seed: int = 0) -> ArraySource:
     `task` 0 asks for the digit at the upper left, 1 for the one at the lower right; `labels` holds
     the answer, `pair` both. Tasks are drawn with equal chance.
     """
-    images, labels = draw_glyphs(2 * count, seed=seed)
-    pairs = labels.reshape(count, 2)
-    task = np.array([sample_rng(seed, index, 1).integers(2) for index in range(count)])
-    return ArraySource(
-        inputs=overlay(images[::2], images[1::2])[:, None],
-        labels=pairs[np.arange(count), task],
-        task=task,
-        pair=pairs,
-        classes=10,
-    )
+
+    def draw(rng: np.random.Generator) -> dict[str, np.ndarray | int]:
+        (first, label), (second, other) = draw_glyph(rng), draw_glyph(rng)
+        pair, task = np.array([label, other]), int(rng.integers(2))
+        image = overlay(first, second)[None]
+        return {"inputs": image, "labels": pair[task], "task": task, "pair": pair}
+
+    return generate(draw, count, seed, classes=10)
 
 
 def overlay(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Two `(n, 28, 28)` images on one: the brighter pixel of a 36 x 36 canvas, shrunk to 28 x 28.
+    """Two `(..., 28, 28)` images on one: the brighter pixel of 36 x 36, shrunk to 28 x 28.
 
     `first` covers rows and columns 0 to 27, `second` 6 to 33. Shrinking takes the nearest pixel.
     """
-    canvas = np.zeros((len(first), CANVAS, CANVAS), first.dtype)
-    canvas[:, :SIZE, :SIZE] = first
-    lower = canvas[:, SHIFT : SHIFT + SIZE, SHIFT : SHIFT + SIZE]
+    canvas = np.zeros((*first.shape[:-2], CANVAS, CANVAS), first.dtype)
+    canvas[..., :SIZE, :SIZE] = first
+    lower = canvas[..., SHIFT : SHIFT + SIZE, SHIFT : SHIFT + SIZE]
     np.maximum(lower, second, out=lower)
     nearest = np.arange(SIZE) * CANVAS // SIZE
-    return np.asarray(canvas[:, nearest[:, None], nearest])
+    return np.asarray(canvas[..., nearest[:, None], nearest])
 
 
-def draw_glyphs(count: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """`(images (count, 28, 28), labels)`; a glyph depends on the seed and its own index alone.
+def draw_glyph(rng: np.random.Generator) -> tuple[np.ndarray, int]:
+    """`(image (28, 28), label)`.
 
     Rotation to 0.25 rad, scale to 20 %, shear to 0.2 and shift to 12.5 % of the side, either way.
     """
-    from scipy.ndimage import affine_transform
-
-    templates = np.stack([_template(bitmap) for bitmap in BITMAPS])
-    images, labels = np.empty((count, SIZE, SIZE), np.float32), np.empty(count, np.int64)
+    label = int(rng.integers(10))
+    angle, shear = rng.uniform(-0.25, 0.25), rng.uniform(-0.2, 0.2)
+    scale, shift = rng.uniform(0.8, 1.2), rng.uniform(-0.125, 0.125, size=2) * SIZE
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    # Rows and columns of the output, taken back to the template.
+    back = np.linalg.inv(scale * turn @ np.array([[1, 0], [shear, 1]]))
     middle = np.full(2, (SIZE - 1) / 2)
-    for index in range(count):
-        rng = sample_rng(seed, index)
-        labels[index] = rng.integers(10)
-        angle, shear = rng.uniform(-0.25, 0.25), rng.uniform(-0.2, 0.2)
-        scale, shift = rng.uniform(0.8, 1.2), rng.uniform(-0.125, 0.125, size=2) * SIZE
-        turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-        # Rows and columns of the output, taken back to the template.
-        back = np.linalg.inv(scale * turn @ np.array([[1, 0], [shear, 1]]))
-        offset = middle - back @ (middle + shift)
-        images[index] = affine_transform(templates[labels[index]], back, offset, order=1)
-    return images.clip(0, 1), labels
+    image = affine_transform(_templates()[label], back, middle - back @ (middle + shift), order=1)
+    return image.clip(0, 1), label
 
 
-def _template(bitmap: np.ndarray) -> np.ndarray:
-    """A bitmap of 7 x 5, enlarged to 20 x 14 between pixel centres, on 28 x 28."""
-    rows, columns = _between(7, 20), _between(5, 14)
-    return np.pad(rows @ bitmap @ columns.T, ((4, 4), (7, 7))).astype(np.float32)
-
-
-def _between(old: int, new: int) -> np.ndarray:
-    """The matrix `(new, old)` of linear interpolation between the centres of pixels."""
-    places = (np.arange(new) + 0.5) * old / new - 0.5
-    distance = np.abs(places.clip(0, old - 1)[:, None] - np.arange(old))
-    return np.asarray(np.maximum(0, 1 - distance))
+@cache
+def _templates() -> np.ndarray:
+    """The bitmaps, enlarged to 20 x 14 between pixel centres, on 28 x 28."""
+    large = zoom(BITMAPS, (1, 20 / 7, 14 / 5), order=1, mode="nearest", grid_mode=True)
+    return np.pad(large, ((0, 0), (4, 4), (7, 7)))

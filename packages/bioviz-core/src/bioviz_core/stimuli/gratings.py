@@ -1,7 +1,7 @@
 """Gratings, Gabors and plaids.
 
 `orientation` is the direction of modulation in degrees, counterclockwise from the right: at 0 the
-bars stand upright. `wavelength`, `sigma`, `center` and `radius` are in pixels, `center` from the
+bars stand upright. `wavelength`, `sigma` and `center` are in pixels, `center` from the
 image's middle, right and up. `phase` is in radians. Contrasts are Michelson's.
 """
 
@@ -24,29 +24,18 @@ def grating(
     wavelength: float = 8.0,
     phase: float = 0.0,
     contrast: float = 1.0,
-    center: Center = (0.0, 0.0),
-    radius: float | None = None,
 ) -> np.ndarray:
     """`0.5 (1 + contrast cos(2 pi u / wavelength + phase))` with `u` along the orientation.
 
-    float32 `(size, size)` in [0, 1]; behind `radius` it fades to grey over a quarter of it.
+    float32 `(size, size)` in [0, 1].
     """
-    return _image(contrast * _wave(size, orientation, wavelength, phase, center), radius, center)
+    u, _ = turned_axes(size, orientation)
+    return _image(contrast * _wave(u, wavelength, phase))
 
 
-def plaid(
-    size: int,
-    *,
-    orientations: tuple[float, float] = (0.0, 90.0),
-    contrasts: tuple[float, float] = (0.5, 0.5),
-    wavelength: float = 8.0,
-    phase: float = 0.0,
-    center: Center = (0.0, 0.0),
-    radius: float | None = None,
-) -> np.ndarray:
-    """Two gratings added; their contrasts may add up to 1. float32 `(size, size)` in [0, 1]."""
-    waves = [_wave(size, angle, wavelength, phase, center) for angle in orientations]
-    return _image(contrasts[0] * waves[0] + contrasts[1] * waves[1], radius, center)
+def plaid(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Two gratings added about grey; their contrasts may add up to 1."""
+    return _image(2 * (first + second - 1))
 
 
 def gabor(
@@ -58,7 +47,7 @@ def gabor(
     aspect: float = 1.0,
     phase: float = 0.0,
     center: Center = (0.0, 0.0),
-    support: float | None = None,
+    support: float = np.inf,
 ) -> np.ndarray:
     """`exp(-(u^2 / sigma^2 + v^2 aspect^2 / sigma^2) / 2) cos(2 pi u / wavelength + phase)`.
 
@@ -66,14 +55,12 @@ def gabor(
     Signed float32 `(size, size)` about 0: show it as `0.5 (1 + contrast gabor)`. `support` cuts it
     to 0 beyond that many sigmas, either way.
     """
-    _positive(sigma=sigma, aspect=aspect)
-    u, v = _axes(size, orientation, center)
-    u_sigmas, v_sigmas = u / sigma, v * aspect / sigma
-    found = np.exp(-0.5 * (u_sigmas**2 + v_sigmas**2))
-    found = found * _wave(size, orientation, wavelength, phase, center)
-    if support is not None:
-        found = found * ((np.abs(u_sigmas) <= support) & (np.abs(v_sigmas) <= support))
-    return np.asarray(found, np.float32)
+    _check_positive(sigma=sigma, aspect=aspect)
+    u, v = turned_axes(size, orientation, center)
+    across, along = u / sigma, v * aspect / sigma
+    window = np.exp(-0.5 * (across**2 + along**2))
+    window[(np.abs(across) > support) | (np.abs(along) > support)] = 0
+    return np.asarray(window * _wave(u, wavelength, phase), np.float32)
 
 
 def michelson(image: np.ndarray) -> float:
@@ -85,84 +72,49 @@ def michelson(image: np.ndarray) -> float:
 def gratings(
     size: int = 32,
     *,
-    orientations: int | Sequence[float] = 8,
-    phases: int | Sequence[float] = 4,
+    orientations: int = 8,
+    phases: int = 4,
     contrasts: Sequence[float] = (1.0,),
     wavelength: float = 8.0,
-    radius: float | None = None,
 ) -> ArraySource:
     """Every orientation with every phase and contrast, one grey channel each.
 
-    A number of orientations is spread over 180 degrees, of phases over a cycle. `labels` number
-    the orientations; `orientation`, `phase` and `contrast` hold the values.
+    Orientations are spread over 180 degrees, phases over a cycle. `labels` number the orientations;
+    `orientation`, `phase` and `contrast` hold the values.
     """
-    angles = _spread(orientations, 180.0)
-    cases = list(product(range(len(angles)), contrasts, _spread(phases, 2 * np.pi)))
+    cases = product(range(orientations), contrasts, range(phases))
+    labels, shown, phase = (np.array(values) for values in zip(*cases, strict=True))
+    angle, phase = labels * 180 / orientations, phase * 2 * np.pi / phases
     images = [
-        grating(
-            size,
-            orientation=angles[number],
-            wavelength=wavelength,
-            phase=phase,
-            contrast=contrast,
-            radius=radius,
-        )
-        for number, contrast, phase in cases
+        grating(size, orientation=a, contrast=c, phase=p, wavelength=wavelength)
+        for a, c, p in zip(angle, shown, phase, strict=True)
     ]
-    labels, shown, phase_of = (np.array(values) for values in zip(*cases, strict=True))
-    return ArraySource(
-        inputs=np.stack(images)[:, None],
-        labels=labels,
-        orientation=np.asarray(angles)[labels],
-        phase=phase_of,
-        contrast=shown,
-        units={"orientation": "deg", "phase": "rad"},
-    )
+    inputs = np.stack(images)[:, None]
+    return ArraySource(inputs=inputs, labels=labels, orientation=angle, phase=phase, contrast=shown)
 
 
-def pixel_axes(size: int, center: Center = (0.0, 0.0)) -> tuple[np.ndarray, np.ndarray]:
-    """`(x, y)` of every pixel, each `(size, size)`, right and up from the centre."""
+def turned_axes(
+    size: int, degrees: float = 0.0, center: Center = (0.0, 0.0)
+) -> tuple[np.ndarray, np.ndarray]:
+    """`(u, v)` of every pixel from the centre, `(size, size)`: right and up, turned by an angle."""
     line = np.arange(size) - (size - 1) / 2
     x, y = np.meshgrid(line - center[0], -line - center[1])
-    return x, y
-
-
-def _axes(size: int, orientation: float, center: Center) -> tuple[np.ndarray, np.ndarray]:
-    x, y = pixel_axes(size, center)
-    angle = np.deg2rad(orientation)
+    angle = np.deg2rad(degrees)
     return x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
 
 
-def _wave(
-    size: int, orientation: float, wavelength: float, phase: float, center: Center
-) -> np.ndarray:
-    _positive(size=size, wavelength=wavelength)
-    u, _ = _axes(size, orientation, center)
+def _wave(u: np.ndarray, wavelength: float, phase: float) -> np.ndarray:
+    _check_positive(wavelength=wavelength)
     return np.asarray(np.cos(2 * np.pi * u / wavelength + phase))
 
 
-def _image(wave: np.ndarray, radius: float | None, center: Center) -> np.ndarray:
-    if radius is not None:
-        _positive(radius=radius)
-        x, y = pixel_axes(len(wave), center)
-        beyond = np.clip((np.hypot(x, y) - radius) / (0.25 * radius), 0, 1)
-        wave = wave * (0.5 + 0.5 * np.cos(np.pi * beyond))
-    image = 0.5 * (1 + wave)
-    if image.min() < -1e-9 or image.max() > 1 + 1e-9:
-        raise ValueError(
-            f"the image runs from {image.min():.2f} to {image.max():.2f}: contrasts must be "
-            "positive and add up to 1 at most"
-        )
-    return np.asarray(image.clip(0, 1), np.float32)
+def _image(wave: np.ndarray) -> np.ndarray:
+    if (contrast := np.abs(wave).max()) > 1 + 1e-6:
+        raise ValueError(f"contrasts must add up to 1 at most, got {contrast:.2f}")
+    return np.asarray((0.5 * (1 + wave)).clip(0, 1), np.float32)
 
 
-def _spread(values: int | Sequence[float], period: float) -> list[float]:
-    if isinstance(values, int):
-        return [period * number / values for number in range(values)]
-    return [float(value) for value in values]
-
-
-def _positive(**values: float) -> None:
+def _check_positive(**values: float) -> None:
     for name, value in values.items():
         if not value > 0:
             raise ValueError(f"{name} must be positive, got {value}")

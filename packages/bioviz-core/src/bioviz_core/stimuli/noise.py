@@ -12,9 +12,11 @@ from typing import Literal, cast
 import numpy as np
 
 from bioviz_core.interfaces import Batch, Field, StimulusSource
-from bioviz_core.stimuli.sources import sample_rng
+from bioviz_core.stimuli.sources import check_choice, sample_rng
 
 Kind = Literal["salt-and-pepper", "gaussian", "occlude", "mask-patches"]
+PATCH = 4
+"""Pixels on the side of a patch that `occlude` and `mask_patches` hide."""
 
 
 def salt_and_pepper(image: np.ndarray, ratio: float, *, rng: np.random.Generator) -> np.ndarray:
@@ -23,9 +25,8 @@ def salt_and_pepper(image: np.ndarray, ratio: float, *, rng: np.random.Generator
     `image` is `(channels, height, width)`; a pixel takes all its channels along. Of an odd number
     the larger half is black.
     """
-    _check_ratio(ratio)
     found, pixels = image.copy(), image.shape[1] * image.shape[2]
-    count = int(ratio * pixels)
+    count = int(_checked(ratio) * pixels)
     places = rng.permutation(pixels)[:count]
     flat = found.reshape(len(found), pixels)
     flat[:, places[: count // 2]] = 1
@@ -35,40 +36,28 @@ def salt_and_pepper(image: np.ndarray, ratio: float, *, rng: np.random.Generator
 
 def gaussian(image: np.ndarray, sd: float, *, rng: np.random.Generator) -> np.ndarray:
     """Independent normal noise of standard deviation `sd` on every value, clipped to [0, 1]."""
-    if not sd >= 0:
-        raise ValueError(f"sd must not be negative, got {sd}. Pixels run from 0 to 1")
-    noise = rng.standard_normal(image.shape, dtype=np.float32) * np.float32(sd)
+    noise = rng.normal(0, sd, image.shape)
     return np.asarray((image + noise).clip(0, 1), image.dtype)
 
 
-def occlude(
-    image: np.ndarray, ratio: float, *, rng: np.random.Generator, patch: int = 4
-) -> np.ndarray:
+def occlude(image: np.ndarray, ratio: float, *, rng: np.random.Generator) -> np.ndarray:
     """Patches at random places set to the image's mean, until `ratio` of the pixels are covered."""
-    _check_ratio(ratio)
-    found, (height, width) = image.copy(), image.shape[1:]
+    height, width = image.shape[1:]
     covered = np.zeros((height, width), bool)
-    while covered.mean() < ratio:
-        top, left = rng.integers([1 - patch, 1 - patch], [height, width])
-        covered[max(top, 0) : top + patch, max(left, 0) : left + patch] = True
-    found[:, covered] = image.mean((1, 2))[:, None]
-    return found
+    while covered.mean() < _checked(ratio):
+        top, left = rng.integers(1 - PATCH, [height, width])
+        covered[max(top, 0) : top + PATCH, max(left, 0) : left + PATCH] = True
+    return _hidden(image, covered)
 
 
-def mask_patches(
-    image: np.ndarray, ratio: float, *, rng: np.random.Generator, patch: int = 4
-) -> np.ndarray:
+def mask_patches(image: np.ndarray, ratio: float, *, rng: np.random.Generator) -> np.ndarray:
     """`round(ratio n)` of the n cells of a grid set to the image's mean."""
-    _check_ratio(ratio)
-    rows, columns = image.shape[1] // patch, image.shape[2] // patch
-    if rows * patch != image.shape[1] or columns * patch != image.shape[2]:
-        raise ValueError(f"patch must divide the sides {image.shape[1:]}, got {patch}")
-    hidden = np.zeros(rows * columns, bool)
-    hidden[rng.permutation(rows * columns)[: round(ratio * rows * columns)]] = True
-    cells = np.repeat(np.repeat(hidden.reshape(rows, columns), patch, 0), patch, 1)
-    found = image.copy()
-    found[:, cells] = image.mean((1, 2))[:, None]
-    return found
+    height, width = image.shape[1:]
+    if height % PATCH or width % PATCH:
+        raise ValueError(f"the sides must be multiples of {PATCH} pixels, got {image.shape[1:]}")
+    cells = np.zeros((height // PATCH, width // PATCH), bool)
+    cells.flat[rng.permutation(cells.size)[: round(_checked(ratio) * cells.size)]] = True
+    return _hidden(image, np.kron(cells, np.ones((PATCH, PATCH), bool)))
 
 
 KINDS: Mapping[Kind, Callable[..., np.ndarray]] = {
@@ -95,12 +84,10 @@ class Noisy:
         seed: int = 0,
         pattern: int | None = None,
     ) -> None:
-        if kind not in KINDS:
-            raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
-        self.source, self.kind, self.level = source, kind, level
-        self.seed, self.pattern = seed, pattern
-        clean = source.fields["inputs"]
-        self.fields: Mapping[str, Field] = {**source.fields, "targets": clean}
+        check_choice("kind", kind, tuple(KINDS))
+        self.source, self.kind, self.level, self.seed = source, kind, level, seed
+        self.pattern = pattern
+        self.fields: Mapping[str, Field] = {**source.fields, "targets": source.fields["inputs"]}
 
     def __len__(self) -> int:
         return len(self.source)
@@ -108,19 +95,20 @@ class Noisy:
     def batch(self, indices: Sequence[int], /, *, epoch: int = 0) -> Batch:
         """As the source, with noise."""
         found = self.source.batch(indices, epoch=epoch)
-        pattern = epoch if self.pattern is None else self.pattern
-        clean = found["inputs"]
         # The level enters as its millionths: close levels are other noise, not the same one.
-        noisy = [
-            KINDS[self.kind](
-                image, self.level, rng=sample_rng(self.seed, index, int(self.level * 1e6), pattern)
-            )
-            for image, index in zip(clean, map(int, indices), strict=True)
-        ]
-        inputs = np.stack(noisy) if noisy else clean
-        return cast(Batch, {**found, "inputs": inputs, "targets": clean})
+        place = int(self.level * 1e6), epoch if self.pattern is None else self.pattern
+        inputs = found["inputs"].copy()
+        for row, index in enumerate(indices):
+            rng = sample_rng(self.seed, int(index), *place)
+            inputs[row] = KINDS[self.kind](inputs[row], self.level, rng=rng)
+        return cast(Batch, {**found, "inputs": inputs, "targets": found["inputs"]})
 
 
-def _check_ratio(ratio: float) -> None:
+def _hidden(image: np.ndarray, where: np.ndarray) -> np.ndarray:
+    return np.where(where, image.mean((1, 2), keepdims=True), image)
+
+
+def _checked(ratio: float) -> float:
     if not 0 <= ratio <= 1:
         raise ValueError(f"the ratio of pixels must lie between 0 and 1, got {ratio}")
+    return ratio

@@ -1,4 +1,4 @@
-"""Sources over arrays, and sources over sources: subset, split, normalize, tasks, patches.
+"""Sources over arrays, and sources over sources: subset, split, tasks.
 
 Every source is pure: the batch of `(indices, epoch)` depends on nothing else, not on what was asked
 before. Images are float32 in [0, 1], `(channels, height, width)`.
@@ -6,8 +6,8 @@ before. Images are float32 in [0, 1], `(channels, height, width)`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import cast
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -15,7 +15,9 @@ from numpy.typing import ArrayLike
 from bioviz_core.errors import DataError
 from bioviz_core.interfaces import Batch, Field, StimulusSource
 
+Rng = np.random.Generator
 INDEX = Field((), "int64", 0)
+UNITS = {"orientation": "deg", "phase": "rad"}
 
 
 class ArraySource:
@@ -26,21 +28,13 @@ class ArraySource:
     labels where not all occur.
     """
 
-    def __init__(
-        self,
-        *,
-        classes: int | None = None,
-        units: Mapping[str, str] | None = None,
-        **arrays: ArrayLike,
-    ) -> None:
+    def __init__(self, *, classes: int | None = None, **arrays: ArrayLike) -> None:
         self._arrays = {key: np.asarray(array) for key, array in arrays.items()}
         lengths = {key: len(array) for key, array in self._arrays.items()}
         if len(set(lengths.values())) != 1:
             raise DataError(f"arrays of one source must have one length, got {lengths}")
         self._length = next(iter(lengths.values()))
         fields = {key: _field(key, array, classes) for key, array in self._arrays.items()}
-        for key, unit in (units or {}).items():
-            fields[key] = fields[key]._replace(unit=unit)
         self.fields: Mapping[str, Field] = {**fields, "index": INDEX}
 
     def __len__(self) -> int:
@@ -55,9 +49,7 @@ class ArraySource:
 
     def column(self, key: str) -> np.ndarray:
         """All values of one key, without giving the others."""
-        if key == "index":
-            return np.arange(self._length)
-        return self._given(key, self._arrays[key])
+        return np.arange(len(self)) if key == "index" else self._given(key, self._arrays[key])
 
     def _given(self, key: str, array: np.ndarray) -> np.ndarray:
         if key == "inputs" and array.dtype == np.uint8:
@@ -85,102 +77,51 @@ class Subset:
         return np.asarray(column(self.source, key)[self.indices])
 
 
-class Normalized:
-    """A source with `inputs` as `(inputs - mean) / std`, per channel where these are lists."""
-
-    def __init__(self, source: StimulusSource, *, mean: ArrayLike, std: ArrayLike) -> None:
-        self.source = source
-        inputs = source.fields["inputs"]
-        per_channel = (-1,) + (1,) * (len(inputs.shape) - 1)
-        self.mean = np.asarray(mean, np.float32).reshape(per_channel)
-        self.std = np.asarray(std, np.float32).reshape(per_channel)
-        if not (self.std > 0).all():
-            raise ValueError(f"std must be positive, got {self.std.ravel()}")
-        low, high = (
-            None if end is None else float(pick((end - self.mean) / self.std))
-            for end, pick in ((inputs.low, np.min), (inputs.high, np.max))
-        )
-        self.fields = {**source.fields, "inputs": inputs._replace(low=low, high=high)}
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def batch(self, indices: Sequence[int], /, *, epoch: int = 0) -> Batch:
-        """As the source, normalized."""
-        found = self.source.batch(indices, epoch=epoch)
-        return cast(Batch, {**found, "inputs": (found["inputs"] - self.mean) / self.std})
-
-    def column(self, key: str) -> np.ndarray:
-        """All values of one key."""
-        values = column(self.source, key)
-        return np.asarray((values - self.mean) / self.std) if key == "inputs" else values
+def generate(
+    draw: Callable[[Rng], Mapping[str, ArrayLike]],
+    count: int,
+    seed: int,
+    classes: int | None = None,
+) -> ArraySource:
+    """`count` samples of a procedure, by batch key: each has the generator of its own index."""
+    if count < 1:
+        raise ValueError(f"count must be at least 1, got {count}")
+    samples = [draw(sample_rng(seed, index)) for index in range(count)]
+    arrays = {key: np.stack([sample[key] for sample in samples]) for key in samples[0]}
+    return ArraySource(classes=classes, **arrays)
 
 
-class Patches:
-    """`count` square patches cut from images of any size, each at a place that its seed draws.
+def patches(images: Sequence[np.ndarray], *, size: int, count: int, seed: int = 0) -> ArraySource:
+    """`count` square patches of images of any size, drawn uniformly over all places of them all.
 
-    `images` are `(channels, height, width)`, uint8 or float in [0, 1]. A patch is drawn uniformly
-    over all places of all images, so a larger picture gives more.
+    `images` are `(channels, height, width)`; the patches of one image follow each other.
     """
-
-    def __init__(
-        self, images: Sequence[np.ndarray], *, size: int, count: int, seed: int = 0
-    ) -> None:
-        self.images, self.size, self.count, self.seed = list(images), size, count, seed
-        places = [(i.shape[1] - size + 1) * (i.shape[2] - size + 1) for i in self.images]
-        small = [i.shape for i in self.images if min(i.shape[1:]) < size]
-        if small or not self.images:
-            raise DataError(f"no patch of {size} pixels fits into the image of shape {small[:1]}")
-        self._ends = np.cumsum(places)
-        shape = (self.images[0].shape[0], size, size)
-        self.fields: Mapping[str, Field] = {
-            "inputs": Field(shape, "float32", 0.0, 1.0),
-            "index": INDEX,
-        }
-
-    def __len__(self) -> int:
-        return self.count
-
-    def batch(self, indices: Sequence[int], /, *, epoch: int = 0) -> Batch:
-        """The patches of these indices; every epoch is the same."""
-        del epoch
-        chosen = check_indices(indices, self.count)
-        patches = [self._patch(int(index)) for index in chosen]
-        shape = self.fields["inputs"].shape
-        return {"inputs": np.stack(patches) if patches else np.empty((0, *shape), np.float32),
-                "index": chosen}  # fmt: skip
-
-    def _patch(self, index: int) -> np.ndarray:
-        place = int(sample_rng(self.seed, index).integers(self._ends[-1]))
-        number = int(np.searchsorted(self._ends, place, side="right"))
-        image = self.images[number]
-        before = self._ends[number - 1] if number else 0
-        row, column = divmod(place - int(before), image.shape[2] - self.size + 1)
-        patch = image[:, row : row + self.size, column : column + self.size]
-        if patch.dtype == np.uint8:
-            return patch.astype(np.float32) / np.float32(255)
-        return np.asarray(patch, np.float32)
+    rng = np.random.default_rng(seed)
+    if small := [image.shape for image in images if min(image.shape[1:]) < size]:
+        raise DataError(f"no patch of {size} pixels fits into the image of shape {small[0]}")
+    windows = [
+        np.lib.stride_tricks.sliding_window_view(image, (size, size), axis=(1, 2))
+        for image in images
+    ]
+    places = np.array([window.shape[1] * window.shape[2] for window in windows])
+    cut = []
+    for window, share in zip(windows, rng.multinomial(count, places / places.sum()), strict=True):
+        rows, columns = (rng.integers(limit, size=share) for limit in window.shape[1:3])
+        cut.append(window[:, rows, columns].swapaxes(0, 1))
+    return ArraySource(inputs=np.concatenate(cut))
 
 
 def split(
-    source: StimulusSource, *, test: float | int = 0.2, seed: int = 0, stratify: bool = True
+    source: StimulusSource, *, test: float | int = 0.2, seed: int = 0
 ) -> tuple[Subset, Subset]:
-    """`(train, test)`: disjoint, drawn by the seed; `stratify` keeps the labels' shares."""
+    """`(train, test)`: disjoint, drawn by the seed; labels keep their shares."""
     from sklearn.model_selection import train_test_split
 
-    labels = column(source, "labels") if stratify and "labels" in source.fields else None
+    labels = column(source, "labels") if "labels" in source.fields else None
     train, held_out = train_test_split(
         np.arange(len(source)), test_size=test, random_state=seed, stratify=labels
     )
     return Subset(source, np.sort(train)), Subset(source, np.sort(held_out))
-
-
-def take(source: StimulusSource, count: int, *, seed: int = 0) -> Subset:
-    """`count` samples drawn without replacement by the seed."""
-    if not 0 < count <= len(source):
-        raise DataError(f"{count} samples asked for, the source has {len(source)}")
-    drawn = np.random.default_rng([seed, count]).permutation(len(source))[:count]
-    return Subset(source, np.sort(drawn))
 
 
 def task_stream(source: StimulusSource, tasks: Sequence[Sequence[int]]) -> list[Subset]:
@@ -194,9 +135,8 @@ def task_stream(source: StimulusSource, tasks: Sequence[Sequence[int]]) -> list[
 
 def column(source: StimulusSource, key: str) -> np.ndarray:
     """All values of one key of epoch 0, cheaply where the source has `column`."""
-    own = getattr(source, "column", None)
-    if own is not None:
-        return np.asarray(own(key))
+    if isinstance(source, ArraySource | Subset):
+        return source.column(key)
     return np.asarray(source.batch(range(len(source)))[key])  # type: ignore[literal-required]  # any key
 
 
@@ -215,19 +155,22 @@ def check_indices(indices: Sequence[int] | np.ndarray, length: int) -> np.ndarra
     return chosen
 
 
+def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
+    """`ValueError` with the choices where the value is none of them."""
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
+
+
 def _field(key: str, array: np.ndarray, classes: int | None) -> Field:
-    kind: Any = array.dtype.kind
-    if key == "inputs" and array.dtype == np.uint8:
-        return Field(array.shape[1:], "float32", 0.0, 1.0)
-    if kind == "b":
-        return Field(array.shape[1:], "bool")
-    if kind in "iu":
-        if key in ("labels", "task"):
-            classes = int(array.max()) + 1 if classes is None or key == "task" else classes
-            return Field(array.shape[1:], "int64", 0, classes - 1, classes)
-        return Field(array.shape[1:], str(array.dtype))
-    if kind == "f":
-        inside = key == "inputs" and array.size and array.min() >= 0 and array.max() <= 1
-        low, high = (0.0, 1.0) if inside else (None, None)
-        return Field(array.shape[1:], "float32", low, high)
-    raise DataError(f"{key} has the dtype {array.dtype}: a source holds numbers")
+    shape, kind = array.shape[1:], array.dtype.kind
+    if kind not in "biuf":
+        raise DataError(f"{key} has the dtype {array.dtype}: a source holds numbers")
+    if key in ("labels", "task") and kind in "iu":
+        classes = int(array.max()) + 1 if classes is None or key == "task" else classes
+        return Field(shape, "int64", 0, classes - 1, classes)
+    image = key == "inputs" and (
+        array.dtype == np.uint8 or bool(array.size and array.min() >= 0 and array.max() <= 1)
+    )
+    dtype = "float32" if image or kind == "f" else str(array.dtype)
+    low, high = (0.0, 1.0) if image else (None, None)
+    return Field(shape, dtype, low, high, unit=UNITS.get(key))

@@ -38,6 +38,7 @@ def test_a_generated_package_passes_its_own_tests(kind: str, tmp_path: Path) -> 
     assert ran.returncode == 0, ran.stderr
     linted = subprocess.run(
         [sys.executable, "-m", "ruff", "check", "--isolated", "--line-length", "100", str(root)],
+        cwd=root,
         capture_output=True,
         text=True,
     )

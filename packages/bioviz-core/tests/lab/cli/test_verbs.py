@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from bioviz_core.lab.cli.main import VERBS, Verbs, cli
+from bioviz_core.lab.cli.main import VERBS
 
 BROKEN = "raise ImportError('libcudnn.so.9')"
 
@@ -76,8 +76,8 @@ def test_info_shows_options_with_defaults_and_meaning(toy, bioviz) -> None:
     done = bioviz("info", "toy/study")
     assert done.out.splitlines() == [
         "Settling of a toy                                    paper: settling",
-        "Does it settle?",
         "presets  smoke  laptop  paper                        claims: 1",
+        "Does it settle?",
         "option      type   default  meaning",
         "solver.tol  float    1e-05  Stop below this.",
         "model       str    toy/net  Which model.",
@@ -93,7 +93,6 @@ def test_info_as_json_is_complete(toy, bioviz) -> None:
         "type": "float",
         "default": 1e-5,
         "meaning": "Stop below this.",
-        "allowed": "greater than 0",
         "required": False,
     }
     assert found["claims"][0]["sentence"] == "It settles."
@@ -119,12 +118,12 @@ def test_cite_prints_bibtex(toy, bioviz) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (["lsit"], 2, "error: no verb is called 'lsit'. Did you mean list?\nSee: bioviz --help"),
+        (["lsit"], 2, "error: No such command 'lsit'. Did you mean 'list'?\nSee: bioviz --help"),
         (["list", "--knd", "x"], 2, "Did you mean '--kind'?\nSee: bioviz list --help"),
         (["list", "--kind", "modle"], 2, "error: Invalid value for '--kind'"),
         (["info"], 2, "error: Missing argument 'NAME'"),
         (["info", "toy/stdy"], 2, "error: no name is called 'toy/stdy'. Did you mean toy/study"),
-        (["cite", "."], 1, "error: . is not a run: it holds no run.json"),
+        (["cite", "."], 1, "error: . is no run directory: it has no run.json"),
         ([], 2, "Usage: bioviz"),
     ],
 )
@@ -143,11 +142,11 @@ def test_debug_shows_the_traceback_wherever_it_stands(toy, bioviz) -> None:
         assert done.err.rstrip().splitlines()[-1].startswith("error: no name is called 'x/y'")
 
 
-def test_an_unexpected_error_is_one_line(toy, bioviz) -> None:
+def test_an_unexpected_error_says_how_to_see_its_traceback(toy, bioviz) -> None:
     (toy.folder / "toy_study.py").write_text("raise ZeroDivisionError('a\\nb')")
     done = bioviz("info", "toy/study")
     assert done.code == 1
-    assert done.err == "error: ZeroDivisionError: a b. Show the traceback: add --debug\n"
+    assert done.err == "error: ZeroDivisionError: a b\nShow the traceback: add --debug\n"
 
 
 def test_ctrl_c_exits_with_130(toy, bioviz) -> None:
@@ -162,7 +161,6 @@ def test_help_names_every_verb_and_imports_none(bioviz) -> None:
     assert all(f"  {verb}" in done.stdout for verb in VERBS)
     loaded = set(done.stderr.split())
     assert not {f"bioviz_core.lab.cli.{verb}" for verb in VERBS} & loaded
-    assert isinstance(cli, Verbs)
 
 
 def test_python_m_bioviz_core_is_the_command() -> None:

@@ -19,13 +19,9 @@ from bioviz_core.lab.compare import compare
 def command(paths: tuple[str, ...], force: bool, form: str | None) -> None:
     """Show the settings and final numbers in which the runs in PATHS differ."""
     found = compare(paths, force=force)
-    if form == "csv":
-        render.out(found.to_csv())
-    elif form == "html":
-        render.out(found.to_html())
-    elif form == "json":
+    if form == "json":
         render.as_json(asdict(found))
-    elif found.rows:
-        render.out(str(found))
+    elif form or found.rows:
+        render.out({"csv": found.to_csv, "html": found.to_html}.get(str(form), found.__str__)())
     else:
         render.note("these runs do not differ")

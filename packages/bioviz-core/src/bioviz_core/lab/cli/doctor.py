@@ -20,15 +20,15 @@ def command(folder: str, as_json: bool) -> int:
     if as_json:
         render.as_json([asdict(check) for check in checks])
         return 1 if broken else 0
-    machine = [check for check in checks if check.subject == "machine"]
-    told = [c for c in machine if c.status == "ok" and c.name not in ("write", "locks")]
-    render.out("   ".join(f"{check.name} {check.detail}" for check in told))
-    rows = [c for c in checks if c.subject == "plugin" or c.is_problem]
-    widths = [max((len(getattr(c, f)) for c in rows), default=0) for f in ("name", "distribution")]
-    for check in rows:
-        name, distribution = check.name.ljust(widths[0]), check.distribution.ljust(widths[1])
-        word = render.verdict(check.status, 8)
-        render.out(f"{word}{render.paint(name, 'bold')}  {distribution}   {check.detail}")
+    machine = [c for c in checks if c.status == "ok" and not c.distribution]
+    told = [f"{c.name} {c.detail}" for c in machine if c.name not in ("write", "locks")]
+    render.out("   ".join(told))
+    rows = [
+        (render.verdict(c.status), click.style(c.name, bold=True), c.distribution, f" {c.detail}")
+        for c in checks
+        if c.distribution or c.is_problem
+    ]
+    render.table(rows, widths=(6,))
     traces = [check for check in broken if check.traceback]
     if broken:
         follows = " (traceback follows)" if traces else ""

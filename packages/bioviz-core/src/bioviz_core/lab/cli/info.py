@@ -19,34 +19,20 @@ def command(name: str, kind: str | None, as_json: bool) -> None:
     """Show the options, presets and claims of NAME."""
     found = about.info(name, kind)
     if as_json:
-        from bioviz_core.lab.options import plain
-
-        data = asdict(found) | {"options": [asdict(option) for option in found.options]}
-        render.as_json(plain(data))
+        render.as_json(asdict(found))
         return
-    render.out(
-        _beside(render.paint(found.ref.summary, "bold"), len(found.ref.summary), _paper(found))
-    )
-    if found.question:
-        render.out(found.question)
+    paper = f"paper: {found.paper.id}" if found.paper else ""
+    head = [(click.style(found.ref.summary, bold=True), click.style(paper, dim=True))]
     if found.presets is not None:
-        names = f"presets  {'  '.join(found.presets)}"
-        render.out(_beside(names, len(names), f"claims: {len(found.claims)}"))
-    if found.signature:
-        render.out(found.signature)
+        head.append((f"presets  {'  '.join(found.presets)}", f"claims: {len(found.claims)}"))
+    render.table(head, widths=(51,))
+    for line in filter(None, (found.question, found.signature)):
+        render.out(line)
     if found.options:
-        rows = [
-            (o.path, o.type, "required" if o.required else render.number(o.default), o.meaning)
-            for o in found.options
-        ]
-        render.table(rows, head=("option", "type", "default", "meaning"), right=(2,))
+        rows = [("option", "type", "default", "meaning")]
+        for option in found.options:
+            default = "required" if option.required else str(option.default)
+            rows.append((option.path, option.type, default, option.meaning))
+        render.table(rows, right=(2,))
     if found.missing:
-        render.warn(found.missing)
-
-
-def _beside(text: str, length: int, right: str) -> str:
-    return f"{text}{' ' * max(2, 53 - length)}{render.paint(right, 'dim')}" if right else text
-
-
-def _paper(found: about.Info) -> str:
-    return f"paper: {found.paper.id}" if found.paper else ""
+        render.note(click.style(found.missing, fg="yellow"))

@@ -24,17 +24,13 @@ def command(pattern: str, kind: str | None, as_json: bool) -> None:
     refs = registry().list(kind, pattern if is_pattern else f"*{pattern}*")
     if as_json:
         render.as_json([asdict(ref) for ref in refs])
-    for ref in [] if as_json else refs:
-        # Names longer than their column push the rest aside: a cut name is of no use.
-        name = f"{ref.name:25}"
-        place = f"{ref.kind:10}  {name}  {ref.framework or '':5}  "
-        summary = render.fit(ref.summary, len(place))
-        render.out(
-            f"{ref.kind:10}  {render.paint(name, 'bold')}  {ref.framework or '':5}  {summary}"
-        )
+    else:
+        bold = [click.style(ref.name, bold=True) for ref in refs]
+        rows = [(r.kind, n, r.framework or "", r.summary) for r, n in zip(refs, bold, strict=True)]
+        render.table(rows, widths=(10, 25, 5))
     if not refs:
         render.note(f"nothing registered matches {pattern!r}")
     for plugin in registry().plugins():
         if plugin.status in ("broken", "shadowed"):
             line = f"{plugin.status}  {plugin.name}  {plugin.distribution}  {plugin.reason}"
-            render.warn(f"{line}  (see: bioviz doctor)")
+            render.note(click.style(f"{line}  (see: bioviz doctor)", fg="yellow"))

@@ -5,98 +5,69 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Sequence
-from typing import Any, TextIO
+from collections.abc import Collection, Sequence
+from itertools import zip_longest
+from typing import Any
 
-_CODES = {"bold": 1, "dim": 2, "red": 31, "green": 32, "yellow": 33}
-_VERDICTS = {
-    "ok": "green",
-    "hold": "green",
-    "holds": "green",
-    "reproduced": "green",
-    "blocked": "yellow",
-    "shadowed": "yellow",
-    "inconclusive": "yellow",
-    "broken": "red",
-    "missed": "red",
-    "refuted": "red",
-    "error:": "red",
+import click
+
+_COLORS = {
+    **dict.fromkeys(("ok", "hold", "holds", "reproduced"), "green"),
+    **dict.fromkeys(("blocked", "shadowed", "inconclusive"), "yellow"),
+    **dict.fromkeys(("broken", "missed", "refuted", "error:"), "red"),
 }
 
 
-def paint(text: str, style: str, stream: TextIO | None = None) -> str:
-    """`text` in a style where the stream is a terminal and NO_COLOR is not set."""
-    if os.environ.get("NO_COLOR") or not (stream or sys.stdout).isatty():
-        return text
-    return f"\x1b[{_CODES[style]}m{text}\x1b[0m"
-
-
-def verdict(word: str, width: int = 0, stream: TextIO | None = None) -> str:
-    """A verdict word in its colour, padded to `width`; other words stay as they are."""
-    padding = " " * (width - len(word))
-    style = _VERDICTS.get(word)
-    return (paint(word, style, stream) if style else word) + padding
-
-
-def fit(text: str, used: int) -> str:
-    """What fits of `text` beside `used` columns of a terminal; in a pipe, all of it."""
-    if not sys.stdout.isatty():
-        return text
-    room = max(shutil.get_terminal_size().columns - used, 12)
-    return text if len(text) <= room else f"{text[: room - 1]}…"
-
-
-def out(text: str = "") -> None:
+def out(text: str) -> None:
     """A line of the result."""
-    print(text.rstrip())
+    _echo(text.rstrip(), err=False)
 
 
 def note(text: str) -> None:
     """A line beside the result."""
-    print(text, file=sys.stderr)
+    _echo(text, err=True)
 
 
-def warn(text: str) -> None:
-    """One yellow line beside the result."""
-    print(paint(" ".join(text.split("\n")), "yellow", sys.stderr), file=sys.stderr)
+def _echo(text: str, *, err: bool) -> None:
+    # Colours are for a terminal, where NO_COLOR is not set.
+    color = False if os.environ.get("NO_COLOR") else None
+    try:
+        click.echo(text, err=err, color=color)
+    except BrokenPipeError:  # A reader that leaves early, such as `head`, is no failure.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2 if err else 1)
 
 
-def error(text: str, *, hint: str = "") -> None:
-    """What went wrong, on stderr, without a traceback."""
-    print(verdict("error:", stream=sys.stderr), text, file=sys.stderr)
-    if hint:
-        note(hint)
+def verdict(word: str) -> str:
+    """A verdict word in its colour; other words stay as they are."""
+    return click.style(word, fg=_COLORS[word]) if word in _COLORS else word
 
 
 def as_json(value: Any) -> None:
     """A result for programs."""
     import json  # Not needed by a plain `bioviz list`, which has to start fast.
 
-    out(json.dumps(value, indent=2, ensure_ascii=False))
+    out(json.dumps(value, indent=2, ensure_ascii=False, default=str))
 
 
 def table(
-    rows: Sequence[Sequence[str]], *, head: Sequence[str] = (), right: Sequence[int] = ()
+    rows: Sequence[Sequence[str]], *, widths: Sequence[int] = (), right: Collection[int] = ()
 ) -> None:
-    """Columns as wide as their widest cell; the last is cut on a terminal, never in a pipe.
+    """Columns as wide as their widest cell, or as `widths` says where that is more.
 
-    The columns whose numbers are in `right` align right.
+    The last one is cut on a terminal, never in a pipe. The columns in `right` align right.
     """
-    widths = [
-        max(map(len, column)) for column in zip(*rows, *([head] if head else ()), strict=True)
-    ]
-    for row in [head, *rows] if head else rows:
-        cells = []
-        for column, (cell, width) in enumerate(zip(row, widths, strict=True)):
-            is_last = column == len(row) - 1 and column not in right
-            text = fit(cell, sum(widths[:-1]) + 2 * column) if is_last else cell
-            padded = text.rjust(width) if column in right else text.ljust(width)
-            cells.append(paint(padded, "dim") if row is head else padded)
-        out("  ".join(cells))
+    longest = [max(map(_width, column)) for column in zip(*rows, strict=True)][:-1]
+    sizes = [max(pair) for pair in zip_longest(longest, widths, fillvalue=0)]
+    room = shutil.get_terminal_size().columns - sum(sizes) - 2 * len(sizes)
+    for *cells, last in rows:
+        pads = [" " * (size - _width(cell)) for size, cell in zip(sizes, cells, strict=True)]
+        line = [
+            pad + cell if column in right else cell + pad
+            for column, (cell, pad) in enumerate(zip(cells, pads, strict=True))
+        ]
+        is_cut = sys.stdout.isatty() and _width(last) > room > 1
+        out("  ".join([*line, f"{click.unstyle(last)[: room - 1]}…" if is_cut else last]))
 
 
-def number(value: Any) -> str:
-    """A value for a table: four significant digits at most, JSON's words for the rest."""
-    if isinstance(value, bool) or value is None:
-        return "null" if value is None else str(value).lower()
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def _width(cell: str) -> int:
+    return len(click.unstyle(cell))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from bioviz_core.lab import execute
-from bioviz_core.lab.cli import outcome
+from bioviz_core.lab.cli import render
+from bioviz_core.lab.cli.run import show
+from bioviz_core.lab.record import open_run
 
 
 @click.command("resume")
@@ -16,7 +16,7 @@ from bioviz_core.lab.cli import outcome
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(path: str, strict: bool, as_json: bool) -> int:
     """Go on with the run in PATH from its last checkpoint."""
-    with outcome.watching(as_json=as_json) as seen:
-        seen.start(Path(path))
-        record = execute.resume(path)
-    return outcome.show(record.path, strict=strict, as_json=as_json)
+    record = open_run(path)
+    if not as_json and execute.is_writer():
+        render.out(f"run     {record.path}")
+    return show(execute.resume(path), strict=strict, as_json=as_json)

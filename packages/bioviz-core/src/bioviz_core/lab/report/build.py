@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import tempfile
 import webbrowser
 from collections.abc import Mapping, Sequence
@@ -10,7 +11,6 @@ from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from xml.etree import ElementTree
 
 from jinja2 import Environment
 from markupsafe import Markup
@@ -19,14 +19,8 @@ from bioviz_core.errors import DataError
 from bioviz_core.lab import claims
 from bioviz_core.lab.atomic import write_text
 from bioviz_core.lab.report import formats, tokens, verdicts
-from bioviz_core.lab.report.directory import Directory, SavedFigure, SavedTable
-from bioviz_core.lab.report.provenance import (
-    commit_of,
-    experiment,
-    repeat_and_cite,
-    settings,
-    shell_path,
-)
+from bioviz_core.lab.report import provenance as made
+from bioviz_core.lab.report.directory import Directory, SavedFigure
 from bioviz_core.lab.report.svg import inline_svg
 
 if TYPE_CHECKING:
@@ -35,8 +29,15 @@ if TYPE_CHECKING:
 MAX_REPORT = 5_000_000  # bytes
 MAX_DRAWING = 250_000  # bytes of inline SVG; larger drawings are shown as PNG
 SINGLE = 300  # points: wider drawings take the whole column
-LONG_TABLE, MAX_ROWS = 12, 200
+MAX_ROWS = 200
 LOG_TAIL = 20  # lines
+_BOX = re.compile(r'viewBox="\S+ \S+ ([\d.]+) ')
+_BANNERS = {
+    "failed": "This run ended with an error.",
+    "stopped": "This run was stopped and can go on.",
+    "running": "This run goes on, or was killed.",
+    "created": "This run has not begun.",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +47,9 @@ class Card:
     id: str
     finding: str
     reading: str
-    notes: tuple[str, ...]
+    notes: Sequence[str]
     wide: bool
-    forms: tuple[Markup, ...]
-
-    @property
-    def drawing(self) -> Markup:
-        """The form in use."""
-        return self.forms[0]
+    forms: Sequence[Markup]
 
 
 def report(where: str | Path | RunRecord, *, open: bool = False) -> Path:
@@ -71,56 +67,53 @@ def report(where: str | Path | RunRecord, *, open: bool = False) -> Path:
 
 
 def _page(run: Directory) -> str:
-    notes: list[str] = []
     saved = run.figures()
     cards = [_card(figure, run.problems) for figure in saved]
     curves, curves_note = _curves(run)
+    cards += curves
     key = next((place for place, figure in enumerate(saved) if figure.is_key), 0)
     context = {
-        **_header(run), **_claims(run), **settings(run), **repeat_and_cite(run),
-        "banner": _banner(run), "tiles": _tiles(run.summary.get("numbers") or []),
-        "across": _across(len(run.summary.get("numbers") or [])),
-        "tables": [_table(table) for table in run.tables()],
-        "curves_note": curves_note, "problems": run.problems, "notes": notes,
+        **_header(run), **_claims(run), **made.settings(run), **made.repeat_and_cite(run),
+        "banner": _banner(run), "tiles": run.summary.get("numbers") or [],
+        "tables": [_table(name, *table) for name, table in run.tables().items()],
+        "curves_note": curves_note, "problems": run.problems,
         "light": Markup(tokens.css("light")), "dark": Markup(tokens.css("dark")),
         "style": Markup(_own("style.css")),
     }  # fmt: skip
-    template = Environment(autoescape=True, trim_blocks=True).from_string(_own("template.html"))
-    cards += curves
+    environment = Environment(autoescape=True, trim_blocks=True)
+    environment.filters |= {"number": formats.number, "size": formats.size, "text": formats.text}
+    template = environment.from_string(_own("template.html"))
+    too_large = False
     while True:
         shown = cards[: len(saved)]
-        context["key_figure"] = shown[key] if shown else None
-        context["figures"] = shown[:key] + shown[key + 1 :]
-        context["curves"] = cards[len(saved) :]
-        page = template.render(context)
-        demotable = [place for place, card in enumerate(cards) if len(card.forms) > 1]
-        if len(page.encode()) <= MAX_REPORT or not demotable:
+        page = template.render(
+            context, key_figure=shown[key] if shown else None, curves=cards[len(saved) :],
+            figures=shown[:key] + shown[key + 1 :], too_large=too_large,
+        )  # fmt: skip
+        smaller = [place for place, card in enumerate(cards) if len(card.forms) > 1]
+        if len(page.encode()) <= MAX_REPORT or not smaller:
             return page
-        largest = max(demotable, key=lambda place: len(cards[place].drawing))
+        largest = max(smaller, key=lambda place: len(cards[place].forms[0]))
         cards[largest] = replace(cards[largest], forms=cards[largest].forms[1:])
-        notes[:] = ["Large figures are shown as pixels or linked, to keep this page under 5 MB."]
-
-
-# Header
+        too_large = True
 
 
 def _header(run: Directory) -> dict[str, Any]:
-    said, commit = run.run, commit_of(run.environment)
-    seeds = run.config.get("seeds")
-    facts = [
-        ("preset", said.get("preset") or run.config.get("preset")),
-        ("seeds" if seeds else "seed", seeds or formats.number(said.get("seed"))),
-        ("finished", formats.moment(said["finished"]) if said.get("finished") else None),
-        ("took", formats.elapsed(said.get("created"), said.get("finished"))),
-        ("commit", commit),
-        *dict(said.get("facts") or {}).items(),
-    ]
-    name = str(said.get("experiment") or run.config.get("experiment") or run.path.name)
+    said, seeds = run.run, run.config.get("seeds")
+    facts = {
+        "preset": said.get("preset"),
+        "seeds" if seeds else "seed": seeds or formats.number(said.get("seed")),
+        "finished": formats.moment(said["finished"]) if said.get("finished") else None,
+        "took": formats.elapsed(said.get("created"), said.get("finished")),
+        "commit": made.commit_of(run.environment),
+        **dict(said.get("facts") or {}),
+    }
+    name = str(said.get("experiment") or run.path.name)
     return {
         "experiment": name,
         "title": said.get("title") or name,
         "question": said.get("question"),
-        "facts": [(label, text) for label, text in facts if text not in (None, "")],
+        "facts": {label: text for label, text in facts.items() if text not in (None, "")},
     }
 
 
@@ -128,46 +121,28 @@ def _banner(run: Directory) -> dict[str, Any] | None:
     status = str(run.run.get("status") or "unknown")
     if status == "finished":
         return None
-    rows = run.metrics()
-    step = f" Last row: {_where(rows[-1])}." if rows else ""
-    texts = {
-        "failed": "This run ended with an error.",
-        "stopped": f"This run was stopped and can go on.{step}",
-        "running": f"This run goes on, or was killed.{step}",
-        "created": "This run has not begun.",
-    }
+    last = (run.metrics() or [{}])[-1]
+    where = " ".join(f"{key} {last[key]}" for key in ("phase", "step") if key in last)
     lines = run.text("log.txt").rstrip().split("\n")[-LOG_TAIL:]
-    error = str(run.run.get("error") or "\n".join(lines)) if status == "failed" else ""
     return {
         "status": status.capitalize(),
-        "text": texts.get(status, f"This run has no known status.{step}"),
-        "failed": status == "failed",
-        "error": error,
-        "todo": "Continue from its last checkpoint:",
-        "command": f"bioviz resume {shell_path(run.path)}",
+        "text": _BANNERS.get(status, "") + (f" Last row: {where}." if where else ""),
+        "error": "\n".join(lines) if status == "failed" else "",
+        "command": f"bioviz resume {made.shell_path(run.path)}",
     }
-
-
-def _where(row: Mapping[str, Any]) -> str:
-    return " ".join(f"{key} {row[key]}" for key in ("phase", "step") if key in row)
-
-
-# Claims and numbers
 
 
 def _claims(run: Directory) -> dict[str, Any]:
-    rows = run.summary.get("claims")
-    if rows is None:
-        declared, _ = experiment(run, "load")
-        found = tuple(claims.judge(c, {}, preset="smoke") for c in getattr(declared, "claims", ()))
+    found: tuple[claims.Verdict, ...] = ()
+    try:
+        found = tuple(claims.read_verdicts(run.summary.get("claims") or ()))
+    except (KeyError, TypeError) as error:  # written by another version, or by hand
+        run.problems.append(f"summary.json has claims of another format: {error!r}")
+    if "claims" not in run.summary:
+        declared, _ = made.experiment(run, "load")
+        judged = (claims.judge(c, {}, preset="smoke") for c in getattr(declared, "claims", ()))
         # Nothing is broken before it was tried.
-        found = tuple(replace(verdict, verdict="not judged") for verdict in found)
-    else:
-        try:
-            found = claims.read_verdicts(rows)
-        except (KeyError, TypeError) as error:  # written by another version, or by hand
-            run.problems.append(f"summary.json has claims of another format: {error!r}")
-            found = ()
+        found = tuple(replace(verdict, verdict="not judged") for verdict in judged)
     tally = claims.tally(found)
     return {
         "claims": [verdicts.claim_row(verdict) for verdict in found],
@@ -176,66 +151,32 @@ def _claims(run: Directory) -> dict[str, Any]:
     }
 
 
-def _tiles(numbers: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
-    return [
-        {
-            "label": str(row.get("label", "")),
-            "value": formats.number(row.get("value")),
-            "unit": str(row.get("unit") or ""),
-        }
-        for row in numbers
-    ]
-
-
-def _across(count: int) -> int:
-    """Columns that leave no ragged last row, as far as can be."""
-    return count if count <= 4 else 3 if count in (5, 6, 9) else 4
-
-
-# Figures
-
-
 def _card(figure: SavedFigure, problems: list[str]) -> Card:
     finding, _, reading = figure.caption.strip().partition("\n")
     forms, wide = [], True
     if figure.svg is not None:
         try:
-            wide = _width(figure.svg) > SINGLE
             drawing = inline_svg(figure.svg, f"{figure.name}-", alt=figure.alt)
+            if box := _BOX.search(drawing):
+                wide = float(box[1]) > SINGLE
             if len(drawing.encode()) <= MAX_DRAWING or figure.png is None:
                 forms.append(Markup(drawing))
         except DataError as error:
             problems.append(str(error))
     if figure.png is not None:
-        forms.append(_image(figure.png, figure.alt))
-    link = Markup('<p><a href="figures/{0}">{0}</a></p>')
-    file = figure.png or figure.svg
-    forms.append(link.format(file.name if file else figure.name))
+        tag = Markup('<img class="raster" alt="{}" src="data:image/png;base64,{}">')
+        data = base64.b64encode(figure.png.read_bytes()).decode()
+        forms.append(tag.format(figure.alt, data))
+    if file := figure.png or figure.svg:
+        forms.append(Markup('<p><a href="figures/{0}">{0}</a></p>').format(file.name))
     # A picture larger than the drawing saves nothing.
     kept = [form for place, form in enumerate(forms) if place == 0 or len(form) < len(forms[0])]
-    notes, reading = figure.notes, " ".join(reading.split())
-    return Card(f"figure-{figure.name}", finding, reading, notes, wide, tuple(kept))
-
-
-def _image(path: Path, alt: str) -> Markup:
-    data = base64.b64encode(path.read_bytes()).decode()
-    tag = Markup('<img class="raster" alt="{}" src="data:image/png;base64,{}">')
-    return tag.format(alt, data)
-
-
-def _width(path: Path) -> float:
-    """Width of a drawing in points, from its first tag."""
-    try:
-        for _, root in ElementTree.iterparse(path, ["start"]):
-            return float((root.get("viewBox") or "0 0 0 0").split()[2])
-    except (ElementTree.ParseError, ValueError, IndexError) as error:
-        raise DataError(f"{path} is not SVG: {error}") from error
-    return 0.0
+    name, words = f"figure-{figure.name}", " ".join(reading.split())
+    return Card(name, finding, words, figure.notes, wide, kept)
 
 
 def _curves(run: Directory) -> tuple[list[Card], str]:
-    rows = run.metrics()
-    if not rows:
+    if not (rows := run.metrics()):
         return [], ""
     try:
         from bioviz_core.lab.report.curves import draw_curves
@@ -243,52 +184,33 @@ def _curves(run: Directory) -> tuple[list[Card], str]:
         return [], f"No curves without matplotlib ({error}): pip install 'bioviz-core[plots]'"
     with tempfile.TemporaryDirectory() as folder:
         panels, left = draw_curves(rows, Path(folder))
-        cards = [
-            _card(
-                SavedFigure(
-                    panel.name, Path(folder, f"{panel.name}.svg"), None, panel.caption, panel.alt,
-                    False, (),
-                ),
-                run.problems,
-            )
-            for panel in panels
-        ]  # fmt: skip
+        cards = [_card(panel, run.problems) for panel in panels]
     cards = [replace(card, forms=card.forms[:1]) for card in cards]
     return cards, f"Also in metrics.jsonl: {', '.join(left)}." if left else ""
 
 
-# Tables
-
-
-def _table(table: SavedTable) -> dict[str, Any]:
-    shown = table.rows[:MAX_ROWS]
-    columns = list(zip(*shown, strict=False))
+def _table(name: str, caption: str, rows: list[list[str]]) -> Mapping[str, Any]:
+    header, *body = rows
+    shown = body[:MAX_ROWS]
+    columns = zip(*shown, strict=False)
     numeric = [place for place, cells in enumerate(columns) if all(map(_is_number, cells))]
-    rows = [[_cell(c) if p in numeric else c for p, c in enumerate(row)] for row in shown]
-    more = len(table.rows) > MAX_ROWS
+    text = [[_cell(c) if p in numeric else c for p, c in enumerate(row)] for row in shown]
     return {
-        "name": table.name,
-        "count": formats.plural(len(table.rows), "row"),
-        "caption": table.caption,
-        "header": table.header,
-        "rows": rows,
+        "name": name, "count": len(body), "caption": caption, "header": header, "rows": text,
         "numeric": numeric,
-        "short": len(table.rows) <= LONG_TABLE,
-        "cut": f"First {MAX_ROWS} rows; all are in tables/{table.name}.csv." if more else "",
-    }
+    }  # fmt: skip
 
 
 def _is_number(cell: str) -> bool:
     try:
-        float(cell)
+        float(cell or "nan")
     except ValueError:
-        return not cell
+        return False
     return True
 
 
 def _cell(cell: str) -> str:
-    value = float(cell or "nan")
-    return formats.number(int(cell) if cell.lstrip("-").isdigit() else value)
+    return formats.number(int(cell) if cell.lstrip("-").isdigit() else float(cell or "nan"))
 
 
 def _own(name: str) -> str:

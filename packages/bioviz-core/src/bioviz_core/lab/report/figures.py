@@ -39,42 +39,21 @@ RAMP = tuple(_LIGHT[f"ramp-{i}"] for i in range(4))
 SMALL = 7.5  # points: ticks, direct labels, cell numbers; nothing is smaller
 DASH = (0, (4, 2))
 
-_TICKS = {"color": MUTED, "labelcolor": INK, "labelsize": SMALL, "major.width": 0.8}
-HOUSE = {
-    "font.family": "DejaVu Sans",
-    "font.size": SMALL,
-    "text.color": INK,
-    "figure.facecolor": "none",
-    "figure.constrained_layout.w_pad": 0.06,
-    "figure.constrained_layout.h_pad": 0.05,
-    "axes.facecolor": "none",
-    "axes.edgecolor": MUTED,
-    "axes.linewidth": 0.8,
-    "axes.labelsize": 8,
-    "axes.labelcolor": INK,
-    "axes.titlesize": 8.5,
-    "axes.titleweight": "bold",
-    "axes.titlecolor": INK,
-    "axes.titlelocation": "left",
-    "axes.titlepad": 5,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
+HOUSE: dict[Any, Any] = {
+    **mpl.rc_params_from_file(
+        Path(__file__).with_name("house.mplstyle"), use_default_template=False
+    ),
+    **dict.fromkeys(("text.color", "axes.labelcolor", "axes.titlecolor"), INK),
+    **dict.fromkeys(("xtick.labelcolor", "ytick.labelcolor"), INK),
+    **dict.fromkeys(("axes.edgecolor", "xtick.color", "ytick.color"), MUTED),
     "axes.prop_cycle": cycler(color=[INK, BLUE, AMBER, VIOLET, TEAL, RED, GREY]),
-    **{f"{axis}tick.{key}": value for axis in "xy" for key, value in _TICKS.items()},
-    "lines.linewidth": 1.6,
-    "lines.markersize": 4.5,
-    "legend.frameon": False,
-    "legend.fontsize": SMALL,
-    "image.interpolation": "none",
-    "svg.fonttype": "none",
-    "svg.hashsalt": "bioviz",
 }
 
 
 @contextmanager
 def style() -> Iterator[None]:
     """Matplotlib in house style; as `@style()` it covers a drawing function."""
-    with mpl.rc_context(HOUSE):  # type: ignore[arg-type]  # matplotlib's stub lists keys one by one
+    with mpl.rc_context(HOUSE):
         yield
 
 
@@ -312,15 +291,12 @@ def orientation_map(steps: int = 180) -> ListedColormap:
 
     CIELAB with `t` twice the orientation: L = 63 + 9 cos(t - 40°), chroma 42, hue t + 20°.
     """
+    from skimage.color import lab2rgb
+
     t = np.linspace(0, 2 * np.pi, steps, endpoint=False)
     light, hue = 63 + 9 * np.cos(t - np.radians(40)), t + np.radians(20)
-    fy = (light + 16) / 116
-    f = np.stack([fy + 42 * np.cos(hue) / 500, fy, fy - 42 * np.sin(hue) / 200], -1)
-    xyz = np.where(f > 6 / 29, f**3, 3 * (6 / 29) ** 2 * (f - 4 / 29)) * [0.95047, 1, 1.08883]
-    to_rgb = [[3.2406, -1.5372, -0.4986], [-0.9689, 1.8758, 0.0415], [0.0557, -0.204, 1.057]]
-    linear = np.clip(xyz @ np.transpose(to_rgb), 0, 1)
-    rgb = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-    return ListedColormap(np.clip(rgb, 0, 1), name="orientation")
+    lab = np.stack([light, 42 * np.cos(hue), 42 * np.sin(hue)], -1)
+    return ListedColormap(lab2rgb(lab), name="orientation")
 
 
 def save(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:

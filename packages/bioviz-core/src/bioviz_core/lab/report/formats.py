@@ -13,19 +13,17 @@ ABSENT = "–"
 
 def number(value: object, digits: int = 4) -> str:
     """A number in at most so many significant digits; other things as text, None as a dash."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
+    if value is None or value != value:
         return ABSENT
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
     if value == int(value) and abs(value) < 1e7:
-        whole = f"{int(value):,}" if abs(value) >= 10_000 else str(int(value))
-        return _signed(whole.replace(",", "\N{NARROW NO-BREAK SPACE}"))
+        spaced = abs(value) >= 10_000
+        return _signed(f"{int(value):{',' * spaced}}".replace(",", "\N{NARROW NO-BREAK SPACE}"))
     mantissa, _, exponent = f"{value:.{digits}g}".partition("e")
-    if not exponent:
-        return _signed(mantissa)
-    return f"{_signed(mantissa)} × 10{str(int(exponent)).translate(_SUPERSCRIPT)}"
+    return _signed(mantissa) + (f" × {_power(int(exponent))}" if exponent else "")
 
 
 def plus_minus(mean: float, half: float) -> str:
@@ -36,19 +34,16 @@ def plus_minus(mean: float, half: float) -> str:
     scale = power if power < -3 or power > 6 else 0
     mean, half = mean / 10.0**scale, half / 10.0**scale
     place = math.floor(math.log10(half))
-    one_more = half / 10.0**place < 3
-    decimals = max(0, one_more - place)
+    decimals = max(0, (half / 10.0**place < 3) - place)
     text = f"{_signed(f'{mean:.{decimals}f}')} ± {half:.{decimals}f}"
-    return f"({text}) × 10{str(scale).translate(_SUPERSCRIPT)}" if scale else text
+    return f"({text}) × {_power(scale)}" if scale else text
 
 
 def tick(value: float) -> str:
     """A number of a logarithmic axis: plain from 0.001 to 100000, else a power of ten."""
-    text = f"{value:g}"
     mantissa, _, exponent = f"{value:e}".partition("e")
-    if ("e" not in text and value >= 1e-3) or float(mantissa) != 1:
-        return text
-    return f"10{str(int(exponent)).translate(_SUPERSCRIPT)}"
+    plain = 1e-3 <= value < 1e6 or float(mantissa) != 1
+    return f"{value:g}" if plain else _power(int(exponent))
 
 
 def with_unit(text: str, unit: str) -> str:
@@ -68,7 +63,7 @@ def elapsed(start: object, stop: object) -> str:
     """The time between two ISO times, or nothing."""
     try:
         span = datetime.fromisoformat(str(stop)) - datetime.fromisoformat(str(start))
-    except (ValueError, TypeError):
+    except ValueError:
         return ""
     seconds = span.total_seconds()
     if seconds < 60:
@@ -86,9 +81,13 @@ def size(count: int) -> str:
     return f"{count} B"
 
 
-def plural(count: int, word: str) -> str:
-    """`1 option`, `2 options`."""
-    return f"{count} {word}{'s' * (count != 1)}"
+def text(value: object) -> str:
+    """A setting as one would type it."""
+    if isinstance(value, list | tuple):
+        return ", ".join(map(text, value)) or "none"
+    if isinstance(value, float):
+        return f"{value:g}" if float(f"{value:g}") == value else repr(value)
+    return "none" if value is None else str(value)
 
 
 def flat(tree: object, path: str = "") -> Iterator[tuple[str, Any]]:
@@ -98,6 +97,10 @@ def flat(tree: object, path: str = "") -> Iterator[tuple[str, Any]]:
             yield from flat(value, f"{path}.{key}" if path else str(key))
     else:
         yield path, tree
+
+
+def _power(exponent: int) -> str:
+    return f"10{str(exponent).translate(_SUPERSCRIPT)}"
 
 
 def _signed(text: str) -> str:

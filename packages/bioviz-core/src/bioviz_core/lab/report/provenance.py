@@ -7,7 +7,6 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from bioviz_core import registry
 from bioviz_core.lab.report import formats
@@ -29,59 +28,51 @@ def experiment(run: Directory, what: str) -> tuple[Any, str]:
 def settings(run: Directory) -> dict[str, Any]:
     """What differs from the defaults, then all settings, the environment and the files."""
     config_class, why = experiment(run, "load_config")
-    every = [(path, _text(value)) for path, value in formats.flat(run.config)]
-    note = "Every option has its default."
-    changed: list[tuple[str, str, str]] = []
-    if config_class is None:
-        note = f"The defaults are unknown here. {why}".rstrip()
-    else:
+    changed: Mapping[str, tuple[object, object]] = {}
+    if config_class is not None:
         from bioviz_core.lab.config import changed as differing
 
-        rows = differing(run.config, config_class).items()
-        changed = [(path, _text(before), _text(after)) for path, (before, after) in rows]
-    environment = [
-        (path, shlex.join(value) if path == "command" and isinstance(value, list) else _text(value))
-        for path, value in formats.flat(run.environment)
-    ]
-    listed = run.files()
-    total = formats.size(sum(bytes for _, bytes in listed))
+        changed = differing(run.config, config_class)
+    environment = dict(run.environment)
+    if isinstance(command := environment.get("command"), list):
+        environment["command"] = shlex.join(command)
     return {
         "changed": changed,
-        "changed_note": note,
-        "changed_count": formats.plural(len(changed), "option") if config_class else "unknown",
-        "settings": every if run.config else [],
-        "settings_count": formats.plural(len(every), "option"),
-        "environment": environment if run.environment else [],
-        "environment_count": formats.plural(len(environment), "entry").replace("entrys", "entries"),
-        "files": [(name, quote(name), formats.size(bytes)) for name, bytes in listed],
-        "files_count": f"{formats.plural(len(listed), 'file')}, {total}",
+        "changed_note": (
+            "Every option has its default."
+            if config_class
+            else f"The defaults are unknown here. {why}"
+        ),
+        "settings": list(formats.flat(run.config)) if run.config else [],
+        "environment": list(formats.flat(environment)) if environment else [],
+        "files": run.files(),
     }
 
 
 def repeat_and_cite(run: Directory) -> dict[str, Any]:
     """The commands that repeat the run, and the paper it is about."""
     name = str(run.run.get("experiment") or run.config.get("experiment") or "EXPERIMENT")
-    config = shell_path(run.path / "config.json")
-    lines = [f"bioviz run {name} --config {config}"]
-    if distribution := run.run.get("distribution"):
-        lines.insert(0, f"pip install {str(distribution).replace(' ', '==')}")
     git = run.environment.get("git")
-    if commit := (git if isinstance(git, Mapping) else run.environment).get("commit"):
-        lines.insert(0, f"git checkout {commit}")
+    commit = (git if isinstance(git, Mapping) else {}).get("commit")
+    distribution = str(run.run.get("distribution") or "").replace(" ", "==")
+    lines = [
+        f"git checkout {commit}" if commit else "",
+        f"pip install {distribution}" if distribution else "",
+        f"bioviz run {name} --config {shell_path(run.path / 'config.json')}",
+    ]
     paper = run.run.get("paper")
     ref, _ = experiment(run, "ref")
     if ref is not None and not isinstance(paper, Mapping):
         found = registry.registry().paper(ref)
         paper = {n: getattr(found, n) for n in found.__slots__} if found else paper
-    citation: object = paper or ""
-    doi = bibtex = ""
     if isinstance(paper, Mapping):
-        authors = paper.get("authors") or ()
-        who = authors if isinstance(authors, str) else ", ".join(authors)
+        who = paper.get("authors") or ()
+        who = who if isinstance(who, str) else ", ".join(who)
         citation = f"{who} ({paper.get('year')}). {paper.get('title')}."
-        doi, bibtex = str(paper.get("doi") or ""), str(paper.get("bibtex") or "")
-    repeat = "\n".join(lines)
-    return {"repeat": repeat, "citation": citation, "doi": doi, "bibtex": bibtex}
+        paper = {**paper, "citation": citation}
+    else:
+        paper = {"citation": paper}
+    return {"repeat": "\n".join(filter(None, lines)), "paper": paper}
 
 
 def shell_path(path: Path) -> str:
@@ -93,16 +84,6 @@ def shell_path(path: Path) -> str:
 def commit_of(environment: Mapping[str, Any]) -> str | None:
     """The commit that ran, in short, and whether its files were changed."""
     git = environment.get("git")
-    git = git if isinstance(git, Mapping) else environment
-    commit = git.get("commit")
-    if not commit:
+    if not isinstance(git, Mapping) or not git.get("commit"):
         return None
-    return f"{str(commit)[:7]}, {'with changes' if git.get('dirty') else 'clean'}"
-
-
-def _text(value: object) -> str:
-    if isinstance(value, list | tuple):
-        return ", ".join(map(_text, value)) or "none"
-    if isinstance(value, float):
-        return f"{value:g}" if float(f"{value:g}") == value else repr(value)
-    return "none" if value is None else str(value)
+    return f"{str(git['commit'])[:7]}, {'with changes' if git.get('dirty') else 'clean'}"

@@ -21,11 +21,11 @@ _FORBIDDEN = ("url(", "expression", "@", "script:", "\\", "/*", "image-set")
 
 
 def inline_svg(path: str | Path, prefix: str, *, alt: str = "") -> str:
-    """The drawing in `path` as an element for a page: `prefix` keeps its ids from other figures'.
+    """The drawing in `path` as an element for a page; `prefix` keeps its ids from other figures'.
 
-    Only shapes, text, and embedded PNG or JPEG survive: no script, style sheet, event handler or
-    outside reference. A light token's hex becomes `var(--f-red)` and so on, fonts the page's.
-    Raises `DataError` where the file is not SVG.
+    Only shapes, text, and embedded PNG or JPEG survive:
+    no script, style sheet, event handler or outside reference. A light token's hex becomes
+    `var(--f-red)` and so on, fonts the page's. Raises `DataError` where the file is not SVG.
     """
     try:
         root = ElementTree.parse(path).getroot()

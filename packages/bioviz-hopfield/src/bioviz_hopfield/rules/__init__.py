@@ -1,0 +1,1 @@
+"""Rules that write to a memory."""

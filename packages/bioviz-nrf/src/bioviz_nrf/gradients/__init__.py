@@ -1,0 +1,1 @@
+"""Ways to the gradient of an energy with respect to its states."""

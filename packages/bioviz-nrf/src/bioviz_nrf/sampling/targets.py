@@ -1,0 +1,35 @@
+"""Laws with known moments, to judge kernels by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Gaussian:
+    """`E(x) = (x - mean) . precision (x - mean) / 2` for `x (chains, D)`."""
+
+    precision: Tensor
+    mean: Tensor
+
+    def __post_init__(self) -> None:
+        square = self.precision.dim() == 2 and self.precision.shape == self.precision.mT.shape
+        if not square or not torch.equal(self.precision, self.precision.mT):
+            raise ValueError("precision must be a symmetric matrix")
+        if not bool((torch.linalg.eigvalsh(self.precision) > 0).all()):
+            raise ValueError("precision must be positive definite")
+
+    def __call__(self, position: Tensor) -> tuple[Tensor, Tensor]:
+        """Energy of each chain, and its gradient."""
+        away = position - self.mean
+        slope = away @ self.precision
+        return (away * slope).sum(-1) / 2, slope
+
+    @property
+    def covariance(self) -> Tensor:
+        """The covariance at temperature 1."""
+        covariance: Tensor = torch.linalg.inv(self.precision)
+        return covariance
