@@ -47,7 +47,7 @@ def test_several_cells_are_orthonormal_and_span_the_leading_subspace(digits: np.
     assert vectors.shape == (64, 64)
 
 
-def test_it_trains_by_name_inside_the_model_of_another_package() -> None:
+def test_cells_of_a_torch_model_trained_by_name_become_orthonormal() -> None:
     import torch
     from bioviz_core.bridge.torch import as_model
     from torch import nn
