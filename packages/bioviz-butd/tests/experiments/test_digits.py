@@ -123,8 +123,10 @@ def test_schedule_of_the_step_size_falls_and_resumes() -> None:
 
 def test_labels_keep_apart_and_near_their_lines() -> None:
     places = pictures._apart(np.array([50.0, 12.0, 51.0]), 10)
-    assert places.tolist() == [50.0, 12.0, 60.0]
-    assert pictures._apart(np.array([95.0, 96.0]), 10).max() <= 97
+    assert places == pytest.approx([45.5, 12.0, 55.5], abs=0.01)
+    crowd = pictures._apart(np.array([40.0, 41.0, 39.0, 40.5]), 6)
+    assert np.diff(np.sort(crowd)).min() > 5.9
+    assert crowd.mean() == pytest.approx(40.125)
 
 
 def test_alike_is_a_correlation_that_skips_empty_maps() -> None:
@@ -134,3 +136,15 @@ def test_alike_is_a_correlation_that_skips_empty_maps() -> None:
     silent[0] = 0
     assert pictures._alike(silent, maps) == pytest.approx(1)
     assert np.isnan(pictures._alike(0 * maps, maps))
+
+
+def test_mnist_is_normalized_as_in_the_paper() -> None:
+    from bioviz_butd.experiments.mnist import normalized
+    from bioviz_core.stimuli.sources import ArraySource, column
+
+    images = np.arange(256, dtype=np.uint8).repeat(4).reshape(256, 1, 2, 2)
+    found = normalized(ArraySource(inputs=images, labels=np.arange(256) % 10, classes=10), 200)
+    assert len(found) == 200
+    assert found.fields["inputs"].dtype == "float32"
+    expected = (np.arange(200) / 255 - 0.1307) / 0.3081
+    assert column(found, "inputs")[:, 0, 0, 0] == pytest.approx(expected, abs=1e-6)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import runpy
 import subprocess
 import sys
 from functools import partial
@@ -288,30 +289,34 @@ if host.world > 1:
 
 
 @pytest.mark.slow
-def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
+def test_two_processes_learn_what_one_learns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-
-    def launch(world: int) -> list[subprocess.Popen[str]]:
-        rendezvous = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-        return [
-            subprocess.Popen(
-                [sys.executable, "-c", WORKER, str(tmp_path / str(world))],
-                env={**os.environ, **rendezvous, "RANK": str(rank), "LOCAL_RANK": str(rank),
-                     "WORLD_SIZE": str(world)},
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-            for rank in range(world)
-        ]  # fmt: skip
-
-    for world in (1, 2):
-        (tmp_path / str(world)).mkdir()
-    for worker in launch(1) + launch(2):
+        port = str(free.getsockname()[1])
+    script = tmp_path / "worker.py"
+    script.write_text(WORKER)
+    shared = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    for name in ("two", "one"):
+        (tmp_path / name).mkdir()
+    workers = [
+        subprocess.Popen(
+            [sys.executable, str(script), str(tmp_path / "two")],
+            env={**shared, "RANK": rank, "LOCAL_RANK": rank},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in "01"
+    ]
+    monkeypatch.setattr(sys, "argv", [str(script), str(tmp_path / "one")])
+    runpy.run_path(str(script))
+    for worker in workers:
         _, errors = worker.communicate(timeout=120)
         assert worker.returncode == 0, errors
-    alone, first, second = (np.load(tmp_path / name) for name in ("1/0.npy", "2/0.npy", "2/1.npy"))
+    alone, first, second = (
+        np.load(tmp_path / name) for name in ("one/0.npy", "two/0.npy", "two/1.npy")
+    )
     assert np.array_equal(first, second)
     np.testing.assert_allclose(first, alone, atol=2e-7)
 

@@ -22,7 +22,7 @@ class MnistConfig(Config):
     """Repeats; all arms of a repeat share initial weights and the order of digits."""
     images: int = Field(20_000, ge=20, le=60_000)
     """How many of the training digits are used, the first ones."""
-    epochs: int = Field(8, ge=1)
+    epochs: int = Field(6, ge=1)
     """Passes through them."""
     batch_size: int = Field(20, ge=1)
     """Digits per update."""
@@ -32,9 +32,9 @@ class MnistConfig(Config):
     """AdamW's step size in the first epoch, the same in every arm."""
     rate_per_epoch: float = Field(0.95, gt=0, le=1)
     """Factor on the step size after each epoch."""
-    decay: float = Field(0.3, ge=0)
+    decay: float = Field(0.1, ge=0)
     """AdamW's decay where weights are separate; the streams approach by 1 - rate x decay a step."""
-    evaluations: int = Field(8, ge=1)
+    evaluations: int = Field(6, ge=1)
     """How often accuracy and angles are measured."""
 
 
@@ -92,24 +92,25 @@ class Mnist:
         results.tables(run, label, outcomes)
         results.tiles(run, "", outcomes)
         found = results.measured(outcomes)
-        for arm in ("separate", "feedback"):
-            angles = found[f"angle_{arm}"]
-            assert isinstance(angles, list)
-            run.number(f"W to B, {pictures.NAME[arm]}", sum(angles) / len(angles), "°")
         run.model("separate", outcomes["separate"][0].net)
         return found if is_mnist else {f"digits_{name}": value for name, value in found.items()}
 
     def _data(self, config: MnistConfig, run: Run) -> tuple[Any, Any, bool]:
         from bioviz_core.stimuli.archives import data_folder, mnist
         from bioviz_core.stimuli.embedded import digits
-        from bioviz_core.stimuli.sources import Normalized, Subset
 
         if data_folder() is None:
             run.fact("data", "scikit-learn's 8 x 8 digits in place of MNIST: BIOVIZ_DATA is unset")
             return digits("train"), digits("test"), False
-        train, test = mnist("train"), mnist("test")
-        run.fact("data", f"MNIST: the first {config.images:,} to train, {len(test):,} to test")
-        cut = Subset(train, range(config.images))
-        return (
-            Normalized(cut, mean=MEAN, std=STD), Normalized(test, mean=MEAN, std=STD), True
-        )  # fmt: skip
+        train, test = normalized(mnist("train"), config.images), normalized(mnist("test"))
+        run.fact("data", f"MNIST: the first {len(train):,} to train, {len(test):,} to test")
+        return train, test, True
+
+
+def normalized(source: Any, count: int | None = None) -> Any:
+    """The first `count` digits with `(pixel - mean) / std`."""
+    from bioviz_core.stimuli.sources import ArraySource, Subset
+
+    cut = Subset(source, range(len(source) if count is None else count))
+    inputs, labels = cut.column("inputs"), cut.column("labels")
+    return ArraySource(inputs=(inputs - MEAN) / STD, labels=labels, classes=10)

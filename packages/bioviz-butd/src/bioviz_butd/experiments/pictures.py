@@ -104,7 +104,7 @@ def _draw_weight_angles(ax: Axes, outcomes: Outcomes) -> None:
         for layer in range(layers):
             shade = figures.RAMP[round(3 * layer / max(1, layers - 1))]
             ax.plot(x, angles[:, layer], color=shade, lw=1.8)
-    for layer, place in enumerate(_apart(angles[-1], 7.5)):
+    for layer, place in enumerate(_apart(angles[-1], 7)):
         figures.label_line(
             ax, x[-1], place, f"{layer + 1}", figures.INK, ha="left"
         )  # fmt: skip
@@ -197,10 +197,13 @@ def _first_of_each(labels: np.ndarray, count: int) -> list[int]:
 
 
 def _apart(values: np.ndarray, least: float) -> np.ndarray:
-    """Places as near to `values` as keeps labels `least` apart."""
+    """Places as near to `values` as keeps labels `least` apart: crowded ones move both ways."""
     order = np.argsort(values)
     places = np.array(values, float)
-    for below, above in pairwise(order):
-        places[above] = max(places[above], places[below] + least)
-    places -= (places - values).mean()
-    return places - max(0.0, float(places.max(initial=0)) - 97)
+    for _ in range(100):
+        for below, above in pairwise(order):
+            short = least - (places[above] - places[below])
+            if short > 1e-3:
+                places[below] -= short / 2
+                places[above] += short / 2
+    return places

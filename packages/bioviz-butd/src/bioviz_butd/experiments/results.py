@@ -55,11 +55,13 @@ def tables(run: Run, label: str, outcomes: Outcomes, *, suffix: str = "") -> Non
 
 
 def tiles(run: Run, label: str, outcomes: Outcomes) -> None:
-    """Mean accuracies as key numbers of the report."""
+    """Mean accuracies and the angle of the streams as key numbers of the report."""
     for arm in ("backprop", "separate", "feedback"):
         if arm in outcomes:
             mean = float(np.mean([one.last.accuracy for one in outcomes[arm]]))
             run.number(f"{label}{NAME[arm]}", mean, "%")
+    angle = float(np.mean([one.last.weight_angles for one in outcomes["separate"]]))
+    run.number(f"{label}angle of the streams", angle, "°")
 
 
 def _with_feedback(outcomes: Outcomes) -> list[str]:

@@ -7,15 +7,11 @@ the usual formula passes 1 on signed ones.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bioviz_core.analyses.responses import average, centred, features, given, ratio
+from bioviz_core.analyses.responses import average, centred, curves, features, given, ratio
 from bioviz_core.interfaces import Result
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 
 def sparseness(responses: np.ndarray, *, axis: int = -1) -> np.ndarray:
@@ -61,11 +57,8 @@ class Population:
         if np.isnan(dimensions):
             notes.append("the responses do not differ over the samples: no dimension is in use")
         ranked = np.sort(size, axis=1)[:, ::-1].mean(0)
-
-        def draw(ax: Axes) -> None:
-            ax.plot(np.arange(1, len(ranked) + 1), ranked)
-            ax.set(xlabel="unit, by rank in each sample", ylabel="mean response", ylim=(0, None))
-
+        labels = {"xlabel": "unit, by its rank in each sample", "ylabel": "mean response"}
+        draw = curves(np.arange(1, len(ranked) + 1), ranked, ylim=(0, None), **labels)
         scalars = {
             "sparseness": average(by_sample),
             "participation_ratio": dimensions,

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from bioviz_core.errors import DataError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 CONSTANT = 1e-12
 """Below this share of its size, what is left after centring is rounding."""
@@ -22,14 +25,6 @@ def features(responses: np.ndarray, *, least: int = 1) -> np.ndarray:
     if not np.isfinite(x).all():
         raise DataError(f"{int((~np.isfinite(x)).sum())} responses are not finite")
     return x.reshape(len(x), -1)
-
-
-def paired(responses: np.ndarray, what: Any, *, least: int = 2) -> tuple[np.ndarray, np.ndarray]:
-    """`features` and one label, angle or group for each sample; `DataError` for another number."""
-    x, y = features(responses, least=least), np.asarray(what).reshape(-1)
-    if len(x) != len(y):
-        raise DataError(f"needs one value for each response, got {len(y)} for {len(x)}")
-    return x, y
 
 
 def given(data: Mapping[str, Any], key: str) -> np.ndarray:
@@ -57,3 +52,24 @@ def average(values: np.ndarray, mean: Callable[..., Any] = np.mean) -> float:
     """The mean, or another one, of what is not NaN; NaN where all is."""
     known = values[np.isfinite(values)]
     return float(mean(known)) if known.size else float("nan")
+
+
+def heatmap(values: np.ndarray, label: str, **axes: Any) -> Callable[[Axes], None]:
+    """The picture of a matrix with the meaning of its colours; `axes` are the axes' properties."""
+
+    def draw(ax: Axes) -> None:
+        image = ax.imshow(values, cmap="viridis", interpolation="none")
+        ax.figure.colorbar(image, ax=ax, label=label)
+        ax.set(**axes)
+
+    return draw
+
+
+def curves(x: np.ndarray, y: np.ndarray, **axes: Any) -> Callable[[Axes], None]:
+    """The picture of one or more lines; `axes` are the axes' properties."""
+
+    def draw(ax: Axes) -> None:
+        ax.plot(x, y)
+        ax.set(**axes)
+
+    return draw

@@ -13,19 +13,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from scipy.linalg import qr
 from scipy.spatial.distance import pdist, squareform
 from scipy.stats import rankdata
 
-from bioviz_core.analyses.responses import CONSTANT, average, centred, features, given, ratio
+from bioviz_core.analyses.responses import (
+    CONSTANT,
+    average,
+    centred,
+    features,
+    given,
+    heatmap,
+    ratio,
+)
 from bioviz_core.errors import DataError
 from bioviz_core.interfaces import Result
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 Dissimilarity = Literal["correlation", "euclidean"]
 Method = Literal["spearman", "pearson"]
@@ -114,12 +119,8 @@ class RDM:
         distances = rdm(x, dissimilarity=self.dissimilarity)
         flat = int(np.isnan(np.diag(distances)).sum())
         notes = (f"{flat} of {len(x)} patterns are constant and left out",) if flat else ()
-
-        def draw(ax: Axes) -> None:
-            image = ax.imshow(distances, cmap="viridis", interpolation="none")
-            ax.figure.colorbar(image, ax=ax, label=f"{self.dissimilarity} distance")
-            ax.set(xlabel="sample", ylabel="sample")
-
+        label = f"{self.dissimilarity} distance"
+        draw = heatmap(distances, label, xlabel="sample", ylabel="sample")
         mean = average(distances[np.triu_indices(len(x), 1)])
         return Result({"mean": mean}, {"rdm": distances}, draw, notes)
 

@@ -225,7 +225,7 @@ def test_the_repeat_command_and_the_paper_are_there(run):
     text = page(run)
     assert "git checkout 7f3a91c0aa" in text
     assert "pip install bioviz-ssn==0.1.0" in text
-    assert re.search(r"bioviz run ssn/circuit --config \S+/config\.json", text)
+    assert re.search(r"bioviz run \S+/config\.json", text)
     assert "Rubin, S. D. Van Hooser, K. D. Miller (2015)." in text
     assert "@article{rubin2015" in text
 

@@ -51,14 +51,13 @@ def settings(run: Directory) -> dict[str, Any]:
 
 def repeat_and_cite(run: Directory) -> dict[str, Any]:
     """The commands that repeat the run, and the paper it is about."""
-    name = str(run.run.get("experiment") or run.config.get("experiment") or "EXPERIMENT")
     git = run.environment.get("git")
     commit = (git if isinstance(git, Mapping) else {}).get("commit")
     distribution = str(run.run.get("distribution") or "").replace(" ", "==")
     lines = [
         f"git checkout {commit}" if commit else "",
         f"pip install {distribution}" if distribution else "",
-        f"bioviz run {name} --config {shell_path(run.path / 'config.json')}",
+        f"bioviz run {shell_path(run.path / 'config.json')}",
     ]
     paper = run.run.get("paper")
     ref, _ = experiment(run, "ref")
