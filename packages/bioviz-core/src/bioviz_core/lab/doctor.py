@@ -7,9 +7,11 @@ import shutil
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module, metadata
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import NamedTemporaryFile, TemporaryFile
 
@@ -60,6 +62,7 @@ def doctor(folder: str | Path = "runs") -> list[Check]:
     for plugin in registry().plugins():
         refs = registry().list() if plugin.status == "ok" else ()
         used = sorted({r.framework for r in refs if r.plugin == plugin.name and r.framework})
+        used = [name for name in used if not _can_do_without(plugin, name)]
         for name in used:
             frameworks[name] = frameworks.get(name) or _look(name, partial(_framework, name))
         checks.append(_plugin(plugin, [frameworks[name] for name in used]))
@@ -98,9 +101,12 @@ def _locks(place: Path) -> str:
     raise OSError(f"locks in {place} do not exclude: two processes could write one run")
 
 
-def _frameworks(plugin: Plugin) -> list[str]:
-    refs = registry().list() if plugin.status == "ok" else ()
-    return sorted({ref.framework for ref in refs if ref.plugin == plugin.name and ref.framework})
+def _can_do_without(plugin: Plugin, framework: str) -> bool:
+    """Whether the framework is absent and only an extra of the plugin's distribution."""
+    with suppress(metadata.PackageNotFoundError):
+        about = metadata.metadata(plugin.distribution.split()[0])
+        return not find_spec(framework) and framework in (about.get_all("Provides-Extra") or ())
+    return False
 
 
 def _framework(name: str) -> str:

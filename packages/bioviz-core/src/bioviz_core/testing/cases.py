@@ -12,17 +12,17 @@ from bioviz_core.registry import registry
 from bioviz_core.testing import models, plugins, rules, stimuli
 from bioviz_core.testing.tasks import Case
 
-Check = Callable[[Case], None]
+Check = Callable[..., None]
 KINDS = ("plugin", "local_rule", "rule", "model", "stimulus", "analysis", "experiment")
 
 
 def _explained(check: Check) -> Check:
-    """The check, its docstring added to what it raises."""
+    """The check of a case, whose parts it takes by name; its docstring goes with what it raises."""
 
     @functools.wraps(check)
     def checked(case: Case) -> None:
         try:
-            check(case)
+            check(**{name: getattr(case, name) for name in inspect.signature(check).parameters})
         except Exception as error:
             error.add_note(inspect.getdoc(check) or "")
             raise
@@ -85,7 +85,7 @@ def parametrize_with_checks(
     expected, found = dict(expected_failures or {}), []
     for kinds, several in things.items():
         for case in map(as_case, several):
-            is_local = kinds == "rules" and hasattr(case.new(), "delta")
+            is_local = kinds == "rules" and hasattr(case.thing, "delta")
             kind = "local_rule" if is_local else plural.get(kinds, kinds.removesuffix("s"))
             for name, check in CHECKS[kind].items():
                 why = expected.pop(id := f"{case.name}-{name}", None)

@@ -8,16 +8,9 @@ import numpy as np
 
 from bioviz_core.interfaces import Energetic, HasObjective, Synaptic, missing
 from bioviz_core.lab.leaves import arrays_of, to_numpy
-from bioviz_core.testing.tasks import Case
 
 LONGEST = 10_000
 """Characters of a repr that a terminal can still show."""
-
-
-def _begin(case: Case) -> tuple[Any, Any]:
-    """The model, and inputs where it computes."""
-    model = case.new()
-    return model, case.trial.batch(model)["inputs"]
 
 
 def _copies(tree: Any) -> list[np.ndarray]:
@@ -34,44 +27,40 @@ def _close(one: Any, other: Any) -> bool:
     return np.allclose(to_numpy(one), to_numpy(other), rtol=1e-3, atol=1e-4)
 
 
-def check_model_activation_names(case: Case) -> None:
+def check_model_activation_names(model: Any, inputs: Any) -> None:
     """Analyses ask for layers by name: names are text, and each call gives them in one order.
 
     Fix: return a dict of `str`, filled in the order of computation.
     """
-    model, inputs = _begin(case)
     names, again = (list(model.activations(given)) for given in (inputs, inputs[:2]))
     assert {type(name) for name in names} == {str}, f"layers are called {names}"
     assert names == again, f"layers are {names}, then {again}"
 
 
-def check_model_activations_are_copies(case: Case) -> None:
+def check_model_activations_are_copies(model: Any, inputs: Any) -> None:
     """Responses that were handed out stay as they are, whatever the model computes next.
 
     Fix: copy (`detach().clone()`, `.copy()`) what a later call or an in-place layer rewrites.
     """
-    model, inputs = _begin(case)
     before = _copies(found := dict(model.activations(inputs)))
     model.activations(inputs * 0.5)
     assert _same(before, _copies(found)), "a later call changes responses handed out before"
 
 
-def check_model_deterministic(case: Case) -> None:
+def check_model_deterministic(model: Any, inputs: Any) -> None:
     """Two calls give the same responses: analyses compare layers, not noise.
 
     Fix: evaluation mode, no dropout and no noise inside `activations`.
     """
-    model, inputs = _begin(case)
     one, other = (_copies(dict(model.activations(inputs))) for _ in range(2))
     assert _same(one, other), "two calls differ"
 
 
-def check_model_batch_independence(case: Case) -> None:
+def check_model_batch_independence(model: Any, inputs: Any) -> None:
     """A response does not depend on who else is in the batch.
 
     Fix: normalize within a sample; use running statistics in evaluation mode.
     """
-    model, inputs = _begin(case)
     whole, alone = model.activations(inputs), model.activations(inputs[:1])
     for name, value in whole.items():
         assert len(value) == len(inputs), f"{name} has not the sample first"
@@ -87,13 +76,12 @@ def _scaled(tree: Any, factor: float = 1.0) -> Any:
     return tree * factor if "float" in str(getattr(tree, "dtype", "")) else tree
 
 
-def check_model_state(case: Case) -> None:
+def check_model_state(model: Any, inputs: Any) -> None:
     """`with_state(state_tree())` gives the model back: a checkpoint is nothing else.
 
     Fix: put everything that training changes into `state_tree`; a torch model is refilled in
     place, since an optimizer holds its parameters.
     """
-    model, inputs = _begin(case)
     state, before = _scaled(model.state_tree()), _copies(dict(model.activations(inputs)))
     restored = model
     for factor in (1.5, 1.0):
@@ -104,12 +92,11 @@ def check_model_state(case: Case) -> None:
     assert restored is model or model.framework != "torch", "with_state returns another model"
 
 
-def check_model_mode(case: Case) -> None:
+def check_model_mode(model: Any, inputs: Any) -> None:
     """Looking at a torch model leaves it and each of its parts in the mode that it was in.
 
     Fix: `bioviz_core.bridge.torch.quiet(model)`.
     """
-    model, inputs = _begin(case)
     for mode in (True, False) if model.framework == "torch" else ():
         before = [module.training for module in model.train(mode).modules()]
         model.activations(inputs)
@@ -117,12 +104,11 @@ def check_model_mode(case: Case) -> None:
         assert before == after, f"activations leave train({mode}) changed"
 
 
-def check_model_pytree(case: Case) -> None:
+def check_model_pytree(model: Any, inputs: Any) -> None:
     """A JAX model is a pytree with static settings, so that the host can compile a rule's step.
 
     Fix: `jax.tree_util.register_dataclass`, arrays as data fields and settings as meta fields.
     """
-    model, inputs = _begin(case)
     if model.framework == "jax":
         import jax
 
@@ -132,12 +118,11 @@ def check_model_pytree(case: Case) -> None:
         assert compiled._cache_size() == 1, "two models of one shape are compiled twice"
 
 
-def check_model_energy(case: Case) -> None:
+def check_model_energy(model: Any, inputs: Any) -> None:
     """`energy` is one finite number per sample, and that of a sample is its own.
 
     Fix: sum over everything but the first axis.
     """
-    model, inputs = _begin(case)
     if not missing(model, Energetic):
         found, alone = (model.energy(model.states(given)) for given in (inputs, inputs[:1]))
         assert found.shape == (len(inputs),), f"energy has the shape {tuple(found.shape)}"
@@ -145,12 +130,11 @@ def check_model_energy(case: Case) -> None:
         assert _close(found[:1], alone), "the energy of a sample depends on its batch"
 
 
-def check_model_stages(case: Case) -> None:
+def check_model_stages(model: Any, inputs: Any) -> None:
     """The stages of a torch model, one after the other, are the call, each time the same.
 
     Fix: leave no computation between stages (a `flatten` is a stage); no randomness in them.
     """
-    model, inputs = _begin(case)
     if model.framework == "torch" and "stages" in dir(type(model)):
         from bioviz_core.bridge.torch import quiet
 
@@ -162,48 +146,44 @@ def check_model_stages(case: Case) -> None:
                 assert _close(activity, model(inputs)), "the stages do not compose to the call"
 
 
-def check_model_synapses(case: Case) -> None:
+def check_model_synapses(model: Any, inputs: Any) -> None:
     """`weight (out, in)`, `pre (batch, in)`, `post (batch, out)`: local rules rely on it.
 
     Fix: transpose what your framework stores the other way round.
     """
-    model, inputs = _begin(case)
     for name, synapse in {} if missing(model, Synaptic) else model.synapses(inputs).items():
         pre, post, weight = (tuple(array.shape) for array in synapse)
         fits = pre[:1] + weight == post + pre[1:]
         assert fits, f"{name} has pre {pre}, post {post} and weight {weight}"
 
 
-def check_model_zero_nudge(case: Case) -> None:
+def check_model_zero_nudge(model: Any, inputs: Any) -> None:
     """A change of zero changes nothing.
 
     Fix: add the deltas and do no more; no decay, no rescaling.
     """
-    model, inputs = _begin(case)
     if not missing(model, Synaptic):
         before, found = _copies(model.state_tree()), model.synapses(inputs)
         after = model.nudge({name: 0 * synapse.weight for name, synapse in found.items()})
         assert _same(before, _copies(after.state_tree())), "a zero nudge changes the weights"
 
 
-def check_model_objective(case: Case) -> None:
+def check_model_objective(model: Any, batch: Any) -> None:
     """The objective is a finite scalar computed from the keys that it says it reads.
 
     Fix: average over the batch; name every key in `Objective.reads`.
     """
-    model, inputs = _begin(case)
     if not missing(model, HasObjective):
-        batch = case.trial.batch(model)
         only = {key: batch[key] for key in model.objective.reads}
-        loss = to_numpy(model.objective.loss(model(inputs), only))
+        loss = to_numpy(model.objective.loss(model(batch["inputs"]), only))
         assert np.isfinite(loss).all(), f"the objective is {loss}"
         assert loss.shape == (), f"the objective has the shape {loss.shape}"
 
 
-def check_model_repr(case: Case) -> None:
+def check_model_repr(model: Any) -> None:
     """A model's repr fits a terminal and an error message.
 
     Fix: `__repr__` with the settings, not the arrays.
     """
-    length = len(repr(case.new()))
+    length = len(repr(model))
     assert length <= LONGEST, f"repr has {length} characters, at most {LONGEST}"

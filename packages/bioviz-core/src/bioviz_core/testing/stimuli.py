@@ -46,7 +46,7 @@ def check_stimulus_fields(case: Case) -> None:
 
     Fix: describe each key per sample, without the batch axis; arrays are NumPy.
     """
-    source = case.new()
+    source = case.thing
     batch = source.batch(range(4))
     assert batch.keys() == source.fields.keys(), f"{[*batch]} came, not {[*source.fields]}"
     for key, field in source.fields.items():
@@ -64,7 +64,7 @@ def check_stimulus_pure(case: Case) -> None:
 
     Fix: seed by `(seed, epoch, index)`; keep no iterator or generator on the source.
     """
-    source = case.new()
+    source = case.thing
     assert digest(source) == digest(source), "asked again, it gives something else"
 
 
@@ -73,7 +73,7 @@ def check_stimulus_order(case: Case) -> None:
 
     Fix: seed each sample by its own index, not the batch by its first.
     """
-    there, back = (case.new().batch(indices) for indices in (range(4), range(3, -1, -1)))
+    there, back = (case.thing.batch(indices) for indices in (range(4), range(3, -1, -1)))
     for key in there:
         assert np.array_equal(there[key], back[key][::-1]), f"{key} depends on the order of asking"
 
@@ -85,14 +85,14 @@ def check_stimulus_processes(case: Case) -> None:
     """
     if case.make is None:
         there = run_python(DIGEST, case.name)
-        assert there == digest(case.new()), f"another process sees other stimuli: {there}"
+        assert there == digest(case.thing), f"another process sees other stimuli: {there}"
 
 
 # Analyses
 
 
 def _scalars(case: Case, data: Mapping[str, Any]) -> dict[str, float]:
-    return dict(case.new()(copy.deepcopy(dict(data))).scalars)
+    return dict(case.thing(copy.deepcopy(dict(data))).scalars)
 
 
 def _close(one: float, other: float) -> bool:
@@ -127,7 +127,7 @@ def check_analysis_data_unmodified(case: Case) -> None:
 
     Fix: write `x = x - mean`, not `x -= mean`.
     """
-    case.new()(given := copy.deepcopy(dict(case.data)))
+    case.thing(given := copy.deepcopy(dict(case.data)))
     changed = [key for key, value in case.data.items() if not np.array_equal(given[key], value)]
     assert not changed, f"the analysis changes {changed}"
 
@@ -137,7 +137,7 @@ def check_analysis_missing_data(case: Case) -> None:
 
     Fix: `raise DataError(f"... needs {key!r}")` before computing.
     """
-    for need in case.new().needs:
+    for need in case.thing.needs:
         said = "answers without it"
         try:
             _scalars(case, {key: value for key, value in case.data.items() if key != need})

@@ -64,14 +64,36 @@ class Case:
     answers: Mapping[str, float] = field(default_factory=dict)
     invariances: Mapping[str, Callable[[Data], Data]] = field(default_factory=dict)
 
-    def new(self) -> Any:
+    @property
+    def case(self) -> Case:
+        """The case itself."""
+        return self
+
+    @property
+    def thing(self) -> Any:
         """The object, made anew and always alike."""
         return alike(self.make or partial(registry().create, self.name))
 
     @property
     def trial(self) -> Task:
         """What it is tried on."""
-        return self.task or reference_task(self.new().framework or "numpy")
+        return self.task or reference_task(self.thing.framework or "numpy")
+
+    @property
+    def model(self) -> Any:
+        """The model that is checked, or on which a rule is tried; made anew, always alike."""
+        thing = self.thing
+        return thing if hasattr(thing, "activations") else alike(self.trial.model)
+
+    @property
+    def batch(self) -> Any:
+        """A batch where the model computes."""
+        return self.trial.batch(self.model)
+
+    @property
+    def inputs(self) -> Any:
+        """Inputs where the model computes."""
+        return self.batch["inputs"]
 
 
 def alike(make: Callable[[], Any]) -> Any:
