@@ -26,8 +26,9 @@ demo: setup
 	$(BIN)/bioviz list
 	$(BIN)/bioviz run butd/digits --preset smoke
 
+# Two workers with one thread each: threads that compete for two cores are slower than none.
 test: setup
-	$(BIN)/python -m pytest -n 2 -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q
 
 lint: setup
 	$(BIN)/ruff check
@@ -41,7 +42,8 @@ docs: setup
 	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
 
 look: setup
-	$(BIN)/python tests/look.py
+	$(BIN)/bioviz run butd/digits --preset smoke --runs look/runs
+	$(BIN)/python tests/look.py look/runs/*
 
 drill: setup
 	$(BIN)/python tests/drill.py --kills 20

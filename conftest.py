@@ -14,12 +14,12 @@ skipped: list[str] = []
 
 
 def _in_a_new_folder(namespace: dict[str, object]) -> None:
-    namespace["before"] = Path.cwd()
+    namespace["_folder_before"] = Path.cwd()
     os.chdir(mkdtemp(prefix="bioviz-example-"))
 
 
 def _back_again(namespace: dict[str, object]) -> None:
-    os.chdir(str(namespace["before"]))
+    os.chdir(str(namespace["_folder_before"]))
 
 
 pytest_collect_file = Sybil(

@@ -29,7 +29,6 @@ def bioviz_register(registry: Registrar) -> None:
         ("ecssd", "archives:ecssd", "Scenes with an object's mask, from BIOVIZ_DATA"),
         ("oxford-pets", "archives:oxford_pets", "Cats and dogs with masks, from BIOVIZ_DATA"),
         ("bsds", "archives:bsds", "Natural scenes with human contours, from BIOVIZ_DATA"),
-        ("folder", "folders:folder", "Images from a folder, with masks where there are some"),
     ):
         registry.stimulus(name, f"bioviz_core.stimuli.{place}", summary=summary)
     for name, place, summary in (

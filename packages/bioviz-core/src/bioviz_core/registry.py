@@ -70,17 +70,9 @@ class Registrar:
     _papers: dict[str, Paper] = field(default_factory=dict)
 
     def _add(
-        self,
-        kind: Kind,
-        name: str,
-        target: str,
-        *,
-        summary: str,
-        framework: str | None = None,
-        config: str | None = None,
-        paper: str | None = None,
-        tags: Iterable[str] = (),
-    ) -> None:
+        self, kind: Kind, name: str, target: str, *, summary: str, framework: str | None = None,
+        config: str | None = None, paper: str | None = None, tags: Iterable[str] = (),
+    ) -> None:  # fmt: skip
         key = (kind, f"{self.plugin}/{check_name(name)}")
         if key in self._refs:
             raise RegistrationError(f"the {kind} {key[1]!r} is registered twice")
@@ -94,15 +86,9 @@ class Registrar:
     experiment = partialmethod(_add, "experiment")
 
     def paper(
-        self,
-        id: str,
-        title: str,
-        *,
-        authors: Sequence[str],
-        year: int,
-        doi: str = "",
+        self, id: str, title: str, *, authors: Sequence[str], year: int, doi: str = "",
         bibtex: str = "",
-    ) -> None:
+    ) -> None:  # fmt: skip
         """A publication that what is registered comes from."""
         if check_name(id, what="paper id") in self._papers:
             raise RegistrationError(f"the paper {id!r} is registered twice")

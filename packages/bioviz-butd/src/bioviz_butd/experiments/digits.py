@@ -45,7 +45,7 @@ class Digits:
     question: ClassVar[str] = "Can a network learn from its own top-down stream as by backprop?"
     claims: ClassVar[tuple[Claim, ...]] = (CLAIM,)
     presets: ClassVar[dict[str, dict[str, object]]] = {
-        "smoke": {"seeds": 1, "steps": 150, "evaluations": 5, "channels": (8, 16)},
+        "smoke": {"seeds": 1, "steps": 100, "evaluations": 4, "channels": (8, 16)},
         "laptop": {},
         "paper": {"seeds": 10, "steps": 5000, "evaluations": 20},
     }

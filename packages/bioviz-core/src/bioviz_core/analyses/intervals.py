@@ -59,12 +59,9 @@ def student(values: ArrayLike, *, level: float = 0.95) -> Interval:
 
 
 def bootstrap(
-    values: ArrayLike,
-    *,
-    rng: np.random.Generator,
-    level: float = 0.95,
+    values: ArrayLike, *, rng: np.random.Generator, level: float = 0.95,
     statistic: Statistic = np.mean,
-) -> Interval:
+) -> Interval:  # fmt: skip
     """Percentile interval of `statistic(samples, axis=-1)` over units drawn with replacement.
 
     Too narrow below about 20 units: take `student` there.
@@ -102,13 +99,9 @@ def hierarchical_bootstrap(
 
 
 def permutation_test(
-    a: ArrayLike,
-    b: ArrayLike,
-    *,
-    rng: np.random.Generator,
-    paired: bool = False,
+    a: ArrayLike, b: ArrayLike, *, rng: np.random.Generator, paired: bool = False,
     alternative: Literal["two-sided", "greater"] = "two-sided",
-) -> Permuted:
+) -> Permuted:  # fmt: skip
     """Is the mean of `a` not that of `b`? `paired` flips signs of differences, else labels move."""
     from scipy import stats
 

@@ -56,12 +56,9 @@ def rdm(responses: np.ndarray, *, dissimilarity: Dissimilarity = "correlation") 
 
 
 def rsa(
-    x: np.ndarray,
-    y: np.ndarray,
-    *,
-    dissimilarity: Dissimilarity = "correlation",
+    x: np.ndarray, y: np.ndarray, *, dissimilarity: Dissimilarity = "correlation",
     method: Method = "spearman",
-) -> float:
+) -> float:  # fmt: skip
     """Correlation between the upper triangles of two RDMs; pairs that either lacks are left out."""
     x, y = _pair(x, y, least=3)
     upper = np.triu_indices(len(x), 1)

@@ -95,7 +95,10 @@ class Host:
     @contextmanager
     def step(self, seed: int) -> Iterator[None]:
         """Around one step: the global generator seeded for dropout, and autocast."""
-        torch.manual_seed(seed)
+        # Not torch.manual_seed, which before CUDA is in use keeps a stack trace of every call.
+        torch.default_generator.manual_seed(seed)
+        if torch.cuda.is_initialized():
+            torch.cuda.manual_seed_all(seed)
         narrow = self.precision == "bfloat16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=narrow):
             yield

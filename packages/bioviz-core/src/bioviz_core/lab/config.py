@@ -113,15 +113,10 @@ def read_header(path: str | Path) -> Header:
 
 
 def resolve(
-    config_class: type[C],
-    *,
-    name: str,
-    preset_name: str | None,
-    presets: Mapping[str, Mapping[str, object]],
-    file: str | Path | Mapping[str, Any] | None = None,
-    sets: Sequence[str] = (),
-    options: Mapping[str, Any] | None = None,
-) -> C:
+    config_class: type[C], *, name: str, preset_name: str | None,
+    presets: Mapping[str, Mapping[str, object]], file: str | Path | Mapping[str, Any] | None = None,
+    sets: Sequence[str] = (), options: Mapping[str, Any] | None = None,
+) -> C:  # fmt: skip
     """The configuration of experiment `name` from all its sources, later ones winning.
 
     In a preset, a file and arguments, a key at the top may be a dotted path.

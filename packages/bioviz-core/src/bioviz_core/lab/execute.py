@@ -32,18 +32,11 @@ SETTINGS = ("seed", "preset", "device", "precision", "threads")
 
 
 def run(
-    name: str,
-    *,
-    preset: str = "smoke",
-    seed: int = 0,
-    config: str | Path | Mapping[str, Any] | None = None,
-    sets: Sequence[str] = (),
-    folder: str | Path = "runs",
-    device: str = "auto",
-    precision: str = "float32",
-    threads: int | None = None,
-    **options: Any,
-) -> RunRecord:
+    name: str, *, preset: str = "smoke", seed: int = 0,
+    config: str | Path | Mapping[str, Any] | None = None, sets: Sequence[str] = (),
+    folder: str | Path = "runs", device: str = "auto", precision: str = "float32",
+    threads: int | None = None, **options: Any,
+) -> RunRecord:  # fmt: skip
     """Run an experiment and read it back; `options` are fields of its configuration.
 
     Raises `ConfigError` before anything is written; what the experiment raises afterwards passes
@@ -108,6 +101,8 @@ def _resolve(ref: Ref, seed: int, preset: str | None, **sources: Any) -> Config:
 def _go(path: Path, ref: Ref, config: Config, manifest: Mapping[str, Any]) -> RunRecord:
     """Run from the start or from checkpoints: where there are none, the two are the same."""
     settings = {key: manifest[key] for key in SETTINGS}
+    # Threads that spin while they wait cost small networks most of their time on a busy machine.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     with ExitStack() as stack:
         if is_writer():
             stack.enter_context(rundir.locked(path))

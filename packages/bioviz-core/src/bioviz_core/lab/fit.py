@@ -92,19 +92,10 @@ class Fitted(Generic[M, S]):
 
 
 def fit(
-    model: M,
-    rule: LearningRule[M, S],
-    source: Source,
-    *,
-    steps: int,
-    batch_size: int,
-    run: Run | None = None,
-    phase: str = "fit",
-    after: Callable[[Progress[M]], None] | None = None,
-    checkpoint_every: int = 0,
-    log_every: int = 1,
-    seed: int | None = None,
-) -> Fitted[M, S]:
+    model: M, rule: LearningRule[M, S], source: Source, *, steps: int, batch_size: int,
+    run: Run | None = None, phase: str = "fit", after: Callable[[Progress[M]], None] | None = None,
+    checkpoint_every: int = 0, log_every: int = 1, seed: int | None = None,
+) -> Fitted[M, S]:  # fmt: skip
     """Let `rule` change `model` on batches of `source`, and resume where a run was stopped.
 
     A phase ends with a checkpoint after `steps` steps, or when `after` sets `done`. `source` may be
@@ -199,13 +190,9 @@ def _order(seed: int, epoch: int, length: int) -> np.ndarray:
 
 
 def collect(
-    model: Model,
-    source: StimulusSource,
-    indices: Sequence[int] | None = None,
-    *,
-    layers: Sequence[str] | None = None,
-    batch_size: int = 256,
-) -> dict[str, np.ndarray]:
+    model: Model, source: StimulusSource, indices: Sequence[int] | None = None, *,
+    layers: Sequence[str] | None = None, batch_size: int = 256,
+) -> dict[str, np.ndarray]:  # fmt: skip
     """A model's responses by layer as NumPy arrays `(samples, features)`, for analyses.
 
     `indices` are the samples, all of them where None; `layers` those wanted, in that order.

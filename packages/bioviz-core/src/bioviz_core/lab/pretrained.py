@@ -13,12 +13,9 @@ from bioviz_core.registry import registry
 
 
 def save_model(
-    model: Any,
-    path: str | Path,
-    *,
-    recipe: Recipe | None = None,
+    model: Any, path: str | Path, *, recipe: Recipe | None = None,
     provenance: Mapping[str, Any] | None = None,
-) -> Path:
+) -> Path:  # fmt: skip
     """Write a model that `load_model` builds again.
 
     `recipe` is how to make one like it; `bioviz_core.create` leaves it on the model. Raises

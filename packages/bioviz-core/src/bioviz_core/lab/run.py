@@ -45,16 +45,9 @@ class Run:
     """
 
     def __init__(
-        self,
-        path: Path,
-        *,
-        seed: int,
-        preset: str = "smoke",
-        device: str = "auto",
-        precision: str = "float32",
-        threads: int | None = None,
-        writes: bool = True,
-    ) -> None:
+        self, path: Path, *, seed: int, preset: str = "smoke", device: str = "auto",
+        precision: str = "float32", threads: int | None = None, writes: bool = True,
+    ) -> None:  # fmt: skip
         self.path, self.seed, self.preset = path, seed, preset
         self.device, self.precision, self.threads = device, precision, threads
         self.writes, self.should_stop = writes, False
@@ -141,14 +134,9 @@ class Run:
     # What the report shows
 
     def figure(
-        self,
-        name: str,
-        figure: Figure | Result,
-        caption: str,
-        *,
-        alt: str | None = None,
+        self, name: str, figure: Figure | Result, caption: str, *, alt: str | None = None,
         key: bool = False,
-    ) -> None:
+    ) -> None:  # fmt: skip
         """Save a figure as SVG and PNG.
 
         The caption's first line is the finding, computed from this run's numbers; the others say

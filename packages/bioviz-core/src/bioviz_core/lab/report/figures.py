@@ -85,13 +85,9 @@ def quad(*, height: float = 3.7) -> tuple[Figure, np.ndarray]:
 
 @style()
 def image_grid(
-    rows: int,
-    columns: int,
-    *,
-    row_labels: Sequence[str] = (),
-    column_labels: Sequence[str] = (),
+    rows: int, columns: int, *, row_labels: Sequence[str] = (), column_labels: Sequence[str] = (),
     row_height: float = 0.85,
-) -> tuple[Figure, np.ndarray]:
+) -> tuple[Figure, np.ndarray]:  # fmt: skip
     """Empty frames for images, `(rows, columns)` axes, 7.2 inches wide."""
     height = rows * row_height + 0.25 * bool(column_labels)
     figure = Figure(figsize=(7.2, height), layout="constrained")
@@ -125,15 +121,9 @@ def label_line(ax: Axes, x: float, y: float, text: str, color: str, **place: flo
 
 
 def seed_lines(
-    ax: Axes,
-    x: Sequence[float] | np.ndarray,
-    values: Sequence[Sequence[float]] | np.ndarray,
-    *,
-    color: str = INK,
-    label: str = "",
-    dashed: bool = False,
-    marker: str = "",
-) -> None:
+    ax: Axes, x: Sequence[float] | np.ndarray, values: Sequence[Sequence[float]] | np.ndarray, *,
+    color: str = INK, label: str = "", dashed: bool = False, marker: str = "",
+) -> None:  # fmt: skip
     """The mean of `values (seeds, x)` over thin lines, or over a 95 % band from 11 seeds on.
 
     NaN is a missing value: the mean is over the others. The caption has to say which is drawn.
@@ -203,18 +193,10 @@ def hollow(color: str) -> dict[str, object]:
 
 
 def heatmap(
-    ax: Axes,
-    matrix: Sequence[Sequence[float]] | np.ndarray,
-    *,
-    rows: Sequence[object] = (),
-    columns: Sequence[object] = (),
-    signed: bool = False,
-    low: float | None = None,
-    high: float | None = None,
-    cmap: str | None = None,
-    form: str = ".0f",
-    unit: str = "",
-) -> None:
+    ax: Axes, matrix: Sequence[Sequence[float]] | np.ndarray, *, rows: Sequence[object] = (),
+    columns: Sequence[object] = (), signed: bool = False, low: float | None = None,
+    high: float | None = None, cmap: str | None = None, form: str = ".0f", unit: str = "",
+) -> None:  # fmt: skip
     """A matrix as colours: numbers in the cells up to 8 x 8, else a colour bar with its unit.
 
     `signed` is for weights and differences: symmetric about 0. Give `low`, `high` for shares, 0 to
@@ -246,14 +228,9 @@ def heatmap(
 
 
 def show_image(
-    ax: Axes,
-    image: np.ndarray,
-    *,
-    cmap: str = "gray",
-    low: float = 0.0,
-    high: float = 1.0,
+    ax: Axes, image: np.ndarray, *, cmap: str = "gray", low: float = 0.0, high: float = 1.0,
     right: bool | None = None,
-) -> None:
+) -> None:  # fmt: skip
     """An image `(H, W)`, `(C, H, W)` or `(H, W, 3)` in a thin frame, without axes.
 
     `right` puts a tick or a cross beside it, and a red frame where it is False.
