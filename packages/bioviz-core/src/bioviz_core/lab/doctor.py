@@ -105,7 +105,7 @@ def _can_do_without(plugin: Plugin, framework: str) -> bool:
     """Whether the framework is absent and only an extra of the plugin's distribution."""
     with suppress(metadata.PackageNotFoundError):
         about = metadata.metadata(plugin.distribution.split()[0])
-        return not find_spec(framework) and framework in (about.get_all("Provides-Extra") or ())
+        return framework in (about.get_all("Provides-Extra") or ()) and not find_spec(framework)
     return False
 
 
