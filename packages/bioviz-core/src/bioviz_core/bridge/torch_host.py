@@ -97,7 +97,7 @@ class Host:
         """Around one step: the global generator seeded for dropout, and autocast."""
         # Not torch.manual_seed, which before CUDA is in use keeps a stack trace of every call.
         torch.default_generator.manual_seed(seed)
-        if torch.cuda.is_initialized():
+        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # torch leaves it untyped
             torch.cuda.manual_seed_all(seed)
         narrow = self.precision == "bfloat16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=narrow):
