@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import venv
@@ -41,14 +42,20 @@ def call(*command: str | Path, cwd: Path | None = None) -> str:
 
 def build(folder: Path) -> dict[str, Path]:
     """A wheel of each package, by the package's short name."""
-    for package in sorted((ROOT / "packages").iterdir()):
-        call(UV, "build", "--quiet", "--wheel", "--out-dir", folder, package)
-    wheels = {
-        path.name.split("-")[0].removeprefix("bioviz_"): path for path in folder.glob("*.whl")
-    }
+    packages = sorted((ROOT / "packages").iterdir())
+    wheels = {p.name.removeprefix("bioviz-"): build_package(p, folder) for p in packages}
     for name, path in wheels.items():
         check_files(name, path)
     return wheels
+
+
+def build_package(package: Path, folder: Path) -> Path:
+    """The wheel of one package, built with this environment's setuptools: nothing is fetched."""
+    place = folder / package.name
+    shutil.rmtree(package / "build", ignore_errors=True)  # or what was deleted would be packed too
+    call(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", place, package)
+    (wheel,) = place.glob("*.whl")
+    return wheel
 
 
 def check_files(name: str, wheel: Path) -> None:

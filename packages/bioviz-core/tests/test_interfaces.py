@@ -175,7 +175,7 @@ def test_every_refusal_comes_at_once() -> None:
         fields: Mapping[str, Field] = {"inputs": Field((2,), "float64")}
 
     rule = Delta()
-    rule.framework, rule.needs, rule.reads = "jax", (Energetic, Synaptic), ("inputs", "labels")
+    rule.framework, rule.needs, rule.reads = "jax", (Energetic, HasObjective), ("inputs", "labels")
     found = refusals(rule, Linear(np.ones((1, 2))), Unlabelled())
     assert [(r.kind, r.need) for r in found] == [
         ("framework", "jax"),
@@ -221,3 +221,14 @@ def test_a_result_without_a_picture_says_so() -> None:
     assert result._repr_png_() is None
     with pytest.raises(ValueError, match="no picture"):
         result.plot()
+
+
+def test_an_objective_that_the_rule_does_not_use_asks_nothing_of_the_source() -> None:
+    class Unsupervised(Pairs):
+        fields: Mapping[str, Field] = {"inputs": Field((2,), "float64")}
+
+    rule = Delta()
+    rule.needs, rule.reads = (Synaptic,), ("inputs",)
+    assert refusals(rule, Linear(np.ones((1, 2))), Unsupervised()) == ()
+    rule.needs = (HasObjective,)
+    assert [r.need for r in refusals(rule, Linear(np.ones((1, 2))), Unsupervised())] == ["targets"]

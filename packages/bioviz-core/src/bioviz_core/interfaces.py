@@ -307,7 +307,8 @@ def refusals(
             why = f"{_name(rule)} needs {', '.join(absent)}, which {_name(model)} does not have"
             found.append(Refusal("capability", capability.__name__, why))
     if source is not None:
-        objective = getattr(model, "objective", None)
+        uses = any("objective" in members(capability) for capability in rule.needs)
+        objective = getattr(model, "objective", None) if uses else None
         reads = dict.fromkeys([*rule.reads, *(objective.reads if objective else ())])
         for key in [key for key in reads if key not in source.fields]:
             why = f"the batch key {key!r} is read, {_name(source)} does not give it"

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from functools import partialmethod
-from importlib.metadata import EntryPoint, distributions
+from importlib.metadata import EntryPoint, EntryPoints, distributions
 from itertools import groupby
 from typing import Any, Literal
 
@@ -119,14 +119,12 @@ class Registry:
             if self._discovered:
                 return
             self._discovered = True
-            found: dict[str, builtins.list[tuple[str, str, EntryPoint]]] = {}
+            found: dict[str, EntryPoints] = {}
             for dist in distributions():
                 # Searching a text is cheaper than parsing it, and most have no plugin.
                 if f"[{GROUP}]" in (dist.read_text("entry_points.txt") or ""):
-                    own = [p for p in dist.entry_points if p.group == GROUP]
-                    points = [(p.name, _dist(p), p) for p in own]
-                    found.setdefault(_normal(dist.name), points)
-            points = [point for own in found.values() for point in own]
+                    found.setdefault(_normal(dist.name), dist.entry_points.select(group=GROUP))
+            points = [(p.name, _dist(p), p) for own in found.values() for p in own]
             for name, claimants in groupby(sorted(points, key=lambda p: p[:2]), lambda p: p[0]):
                 self._discover_namespace(name, {dist: point for _, dist, point in claimants})
 

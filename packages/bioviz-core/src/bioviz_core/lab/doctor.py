@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module, metadata
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import NamedTemporaryFile, TemporaryFile
 
@@ -60,6 +61,7 @@ def doctor(folder: str | Path = "runs") -> list[Check]:
     for plugin in registry().plugins():
         refs = registry().list() if plugin.status == "ok" else ()
         used = sorted({r.framework for r in refs if r.plugin == plugin.name and r.framework})
+        used = [name for name in used if not _can_do_without(plugin, name)]
         for name in used:
             frameworks[name] = frameworks.get(name) or _look(name, partial(_framework, name))
         checks.append(_plugin(plugin, [frameworks[name] for name in used]))
@@ -96,6 +98,13 @@ def _locks(place: Path) -> str:
         except BlockingIOError:
             return "exclusive"
     raise OSError(f"locks in {place} do not exclude: two processes could write one run")
+
+
+def _can_do_without(plugin: Plugin, framework: str) -> bool:
+    """Whether the framework is absent and only an extra of the plugin's distribution."""
+    found = next(iter(metadata.distributions(name=plugin.distribution.split()[0])), None)
+    extras = found.metadata.get_all("Provides-Extra") if found else None
+    return framework in (extras or ()) and not find_spec(framework)
 
 
 def _framework(name: str) -> str:
