@@ -6,24 +6,23 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
+from bioviz_core.bridge.torch import Backprop
 from bioviz_core.errors import IncompatibleError
-from bioviz_core.interfaces import Batch, Framework, HasObjective, Refusal, Step
+from bioviz_core.interfaces import Batch, HasObjective, Refusal
 from torch import nn
 from torch.optim import AdamW, Optimizer
 
 from bioviz_fastweights.models.fast_weighted import FastWeighted
 
 
-class GradientWrite:
+class GradientWrite(Backprop):
     """Gradient descent on the fast weights alone.
 
     AdamW with `lr` and `weight_decay`, or any other `optimizer`, which is called with the
     parameters. The slow weights are left bit for bit as they are.
     """
 
-    framework: Framework | None = "torch"
     needs: tuple[type, ...] = (HasObjective, FastWeighted)
-    reads: tuple[str, ...] = ("inputs",)
     sharded = False
 
     def __init__(
@@ -35,7 +34,7 @@ class GradientWrite:
     ) -> None:
         if optimizer is None and not lr > 0:
             raise ValueError(f"lr must be positive, got {lr}")
-        self.optimizer = optimizer or partial(AdamW, lr=lr, weight_decay=weight_decay)
+        super().__init__(optimizer or partial(AdamW, lr=lr, weight_decay=weight_decay))
 
     def init(self, model: Any, batch: Batch, /, *, seed: int) -> Optimizer:
         """The optimizer of the fast weights; `IncompatibleError` where there are none to train."""
@@ -46,16 +45,3 @@ class GradientWrite:
             why = f"{type(model).__name__} has no fast weights to train: attach_fast_weights first"
             raise IncompatibleError([Refusal("model", "fast_parameters", why)])
         return self.optimizer(parameters)
-
-    def step(
-        self, model: Any, batch: Batch, state: Optimizer, /, *, seed: int
-    ) -> Step[Any, Optimizer]:
-        """One step down the gradient of the objective."""
-        del seed  # the host has seeded dropout
-        if not model.training:
-            model.train()
-        state.zero_grad(set_to_none=True)
-        loss = model.objective.loss(model(batch["inputs"]), batch)
-        loss.backward()
-        state.step()
-        return Step(model, state, {"loss": loss.detach()})
