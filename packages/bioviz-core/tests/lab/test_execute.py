@@ -185,6 +185,8 @@ def test_a_finished_run_is_not_run_again(tmp_path: Path) -> None:
     before = {f: f.stat().st_mtime_ns for f in record.path.rglob("*")}
     assert execute.resume(record.path).id == record.id
     assert before == {f: f.stat().st_mtime_ns for f in record.path.rglob("*")}
+    (record.path / "report.html").unlink()
+    assert (execute.resume(record.path).path / "report.html").exists()
 
 
 def test_a_run_that_returns_no_numbers_fails(

@@ -78,6 +78,8 @@ def resume(path: str | Path) -> RunRecord:
         ref = registry().ref(manifest["experiment"], kind="experiment")
         resolved = _resolve(ref, manifest["seed"], None, file=path / "config.json")
         _go(path, ref, resolved, manifest)
+    elif not (path / "report.html").exists():  # killed after its end
+        report(path)
     return RunRecord(path)
 
 
