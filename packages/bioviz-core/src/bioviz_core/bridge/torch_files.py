@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bioviz_core.errors import CheckpointError
+from bioviz_core.errors import CheckpointError, MissingDependencyError
 
 
 def export_leaf(leaf: Tensor) -> tuple[np.ndarray, str]:
@@ -48,10 +48,12 @@ def open_checkpoint(path: str | Path) -> dict[str, Tensor]:
     """A user's weights by name, from safetensors or a `.pth` of tensors alone; on the CPU.
 
     Nothing in the file is executed. A `.pth` that holds a dict under `state_dict` or `model` gives
-    that one. timm's reader is used where timm is installed. Raises `CheckpointError`.
+    that one; timm's reader opens it, and has to be installed. Raises `CheckpointError`.
     """
     try:
         found = _open(Path(path))
+    except MissingDependencyError:
+        raise
     except Exception as error:  # a file from outside fails in a dozen ways; the cause is kept
         raise CheckpointError(
             f"{path} is no file of weights ({type(error).__name__}): it must be safetensors, or a "
@@ -68,11 +70,8 @@ def _open(path: Path) -> Mapping[str, Any]:
         from safetensors.torch import load_file
 
         return load_file(path)
-    if find_spec("timm"):
-        from timm.models import load_state_dict
+    if not find_spec("timm"):
+        raise MissingDependencyError(f"opening {path.suffix} files needs timm: pip install timm")
+    from timm.models import load_state_dict
 
-        return load_state_dict(str(path), weights_only=True)
-    found = torch.load(path, map_location="cpu", weights_only=True)  # noqa: TID251  # the one place
-    for key in ("state_dict", "model"):
-        found = found.get(key, found)
-    return {name.removeprefix("module."): value for name, value in found.items()}
+    return load_state_dict(str(path), weights_only=True)
