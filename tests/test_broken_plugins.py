@@ -184,3 +184,17 @@ def test_asking_for_what_is_broken_says_whose_fault_it_is(environment: Environme
         "python", "-c", "import bioviz_core as bv; bv.get('no-framework/thing')"
     )
     assert "no-framework/thing needs torch: pip install bioviz-no-framework" in missing.stderr
+
+
+def test_a_generated_plugin_installs_here_and_passes_its_own_tests(
+    environment: Environment,
+) -> None:
+    made = environment.call("bioviz", "new-plugin", "fresh", "--kind", "rule")
+    assert made.returncode == 0, made.stderr
+    project = environment.folder / "bioviz-fresh"
+    (wheel,) = (environment.folder.parent / "dist").glob("*/bioviz_core-*.whl")
+    install = [UV, "pip", "install", "--quiet", "--python", environment.folder / "bin/python"]
+    wanted = [f"{wheel}[data,testing]", build_package(project, environment.folder)]
+    subprocess.run([*install, "-c", ROOT / "constraints.txt", *wanted], check=True)
+    done = environment.call("python", "-m", "pytest", "-q", str(project))
+    assert done.returncode == 0, done.stdout

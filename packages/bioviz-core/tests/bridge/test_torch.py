@@ -22,13 +22,8 @@ from bioviz_core.bridge.torch import (
     import_leaf,
     open_checkpoint,
 )
-from bioviz_core.errors import (
-    CheckpointError,
-    ConfigError,
-    IncompatibleError,
-    MissingDependencyError,
-)
-from bioviz_core.interfaces import LearningRule, Model, Objective, refusals
+from bioviz_core.errors import CheckpointError, ConfigError, IncompatibleError
+from bioviz_core.interfaces import LearningRule, Model, Objective, Synaptic, refusals
 from torch import nn
 
 CROSS_ENTROPY = Objective(
@@ -125,10 +120,11 @@ def test_a_state_that_does_not_fit_is_refused(net: Net, spoil, message: str) -> 
         net.with_state(state)
 
 
-def test_adapted_sequential_is_model_and_layered() -> None:
+def test_adapted_sequential_is_model_layered_and_synaptic() -> None:
     model = as_model(nn.Sequential(nn.Flatten(), nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 2)))
     assert isinstance(model, Model)
     assert isinstance(model, Layered)
+    assert isinstance(model, Synaptic)
     assert not isinstance(as_model(nn.Linear(2, 2)), Layered)
     inputs = torch.rand(3, 2, 3)
     assert list(model.activations(inputs)) == ["0", "1", "2", "3"]
@@ -142,6 +138,21 @@ def test_a_layer_used_twice_is_two_stages() -> None:
     relu = nn.ReLU()
     model = as_model(nn.Sequential(nn.Linear(3, 3), relu, nn.Linear(3, 3), relu))
     assert [name for name, _ in model.stages()] == ["0", "1", "2", "3"]
+
+
+def test_synapses_have_the_activity_at_both_ends_and_nudges_add() -> None:
+    model = as_model(nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 2)))
+    inputs = torch.randn(5, 6)
+    found = model.synapses(inputs)
+    assert torch.equal(found["0"].pre, inputs)
+    assert torch.equal(found["0"].post, found["2"].pre)
+    assert (found["0"].post >= 0).all()
+    assert torch.equal(found["2"].post, model(inputs).detach())
+    weight = model.module[0].weight.detach().clone()
+    model.nudge({"0": torch.ones(4, 6)})
+    assert torch.equal(model.module[0].weight, weight + 1)
+    with pytest.raises(ValueError, match="no weight is called"):
+        model.nudge({"1": torch.ones(4, 6)})
 
 
 def test_backprop_takes_the_step_that_autograd_takes_by_hand(net: Net) -> None:
@@ -223,15 +234,15 @@ def test_a_leaf_survives_the_trip_to_numpy(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("wrap", [lambda s: s, lambda s: {"state_dict": s, "epoch": 3}])
+@pytest.mark.parametrize("with_timm", [True, False])
 def test_open_checkpoint_reads_tensors_from_a_users_file(
-    tmp_path: Path, wrap, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, wrap, with_timm: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if not with_timm:
+        monkeypatch.setattr("bioviz_core.bridge.torch_files.find_spec", lambda name: None)
     path = tmp_path / "weights.pth"
     torch.save(wrap({"layer.weight": torch.arange(3.0)}), path)  # noqa: TID251  # a user's file
     assert torch.equal(open_checkpoint(path)["layer.weight"], torch.arange(3.0))
-    monkeypatch.setattr("bioviz_core.bridge.torch_files.find_spec", lambda name: None)
-    with pytest.raises(MissingDependencyError, match="pip install timm"):
-        open_checkpoint(path)
 
 
 class Executes:

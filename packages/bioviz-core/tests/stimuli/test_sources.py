@@ -8,7 +8,9 @@ from bioviz_core.stimuli.sources import (
     ArraySource,
     Subset,
     column,
+    patches,
     split,
+    task_stream,
 )
 from hypothesis import given
 from hypothesis import strategies as st
@@ -87,6 +89,14 @@ def test_a_split_is_disjoint_complete_stratified_and_of_the_seed() -> None:
     assert len(split(plain, test=3)[1]) == 3
 
 
+def test_a_task_stream_has_each_tasks_classes(source: ArraySource) -> None:
+    first, second = task_stream(source, [[0, 2], [1]])
+    assert set(column(first, "labels")) == {0, 2}
+    assert len(first) + len(second) == 10
+    with pytest.raises(DataError, match=r"\[\[7\]\]"):
+        task_stream(source, [[0], [7]])
+
+
 def test_column_falls_back_on_the_batch() -> None:
     class Bare:
         fields = ArraySource(inputs=IMAGES).fields
@@ -98,3 +108,31 @@ def test_column_falls_back_on_the_batch() -> None:
             return {"inputs": np.asarray(indices)}
 
     assert column(Bare(), "inputs").tolist() == [0, 1, 2, 3]
+
+
+def test_patches_are_drawn_uniformly_over_the_places_of_all_images() -> None:
+    # Each pixel holds its own place, so that a patch shows where it comes from.
+    images = [
+        np.stack([np.full((9, 12), 0.5), *np.mgrid[:9, :12] / 100]).astype(np.float32),
+        np.zeros((3, 5, 5), np.float32),
+    ]
+    found = column(patches(images, size=4, count=400, seed=2), "inputs")
+    assert found.shape == (400, 3, 4, 4)
+    np.testing.assert_array_equal(
+        found, column(patches(images, size=4, count=400, seed=2), "inputs")
+    )
+    first = found[found[:, 0, 0, 0] == 0.5]
+    corners = np.rint(first[:, 1:, 0, 0] * 100).astype(int)
+    assert corners.min(0).tolist() == [0, 0]
+    assert corners.max(0).tolist() == [5, 8]
+    # 6 * 9 places in the first, 2 * 2 in the second
+    assert len(first) / 400 == pytest.approx(54 / 58, abs=4 * np.sqrt(0.07 * 0.93 / 400))
+    np.testing.assert_allclose(np.diff(first[:, 2], axis=-1), 0.01, atol=1e-6)
+
+
+def test_patches_of_bytes_are_scaled_and_a_small_image_is_refused() -> None:
+    white = patches([np.full((1, 4, 4), 255, np.uint8)], size=4, count=1)
+    assert white.batch([0])["inputs"].max() == 1
+    assert white.batch([])["inputs"].shape == (0, 1, 4, 4)
+    with pytest.raises(DataError, match="no patch of 5 pixels"):
+        patches([np.zeros((1, 4, 9))], size=5, count=1)

@@ -1,1 +1,62 @@
-"""bioviz-ssn."""
+"""Stabilized supralinear networks in JAX: steady states with implicit gradients.
+
+Every public name is imported on first use; importing the package imports no framework.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bioviz_ssn.errors import FixedPointError as FixedPointError
+    from bioviz_ssn.errors import InitializationError as InitializationError
+    from bioviz_ssn.errors import ParameterError as ParameterError
+    from bioviz_ssn.fixed_point import FixedPoint as FixedPoint
+    from bioviz_ssn.fixed_point import System as System
+    from bioviz_ssn.fixed_point import fixed_point as fixed_point
+    from bioviz_ssn.geometry import GridSpec as GridSpec
+    from bioviz_ssn.geometry import orientation_map as orientation_map
+    from bioviz_ssn.geometry import ring_distance as ring_distance
+    from bioviz_ssn.linearization import jacobian as jacobian
+    from bioviz_ssn.linearization import stability as stability
+    from bioviz_ssn.linearization import stability_penalty as stability_penalty
+    from bioviz_ssn.linearization import susceptibility as susceptibility
+    from bioviz_ssn.models.network import Network as Network
+    from bioviz_ssn.models.ring import RingSSN as RingSSN
+    from bioviz_ssn.models.two_population import TwoPopulationSSN as TwoPopulationSSN
+    from bioviz_ssn.models.v1_layers import MiddleLayer as MiddleLayer
+    from bioviz_ssn.models.v1_layers import SuperficialLayer as SuperficialLayer
+    from bioviz_ssn.parameters import LayerParams as LayerParams
+    from bioviz_ssn.parameters import SSNParams as SSNParams
+    from bioviz_ssn.power_law import PowerLaw as PowerLaw
+    from bioviz_ssn.rules.implicit_gradient import ImplicitGradient as ImplicitGradient
+    from bioviz_ssn.simulation import Trajectory as Trajectory
+    from bioviz_ssn.simulation import simulate as simulate
+
+_MODULES = {
+    "errors": "FixedPointError InitializationError ParameterError",
+    "fixed_point": "FixedPoint System fixed_point",
+    "geometry": "GridSpec orientation_map ring_distance",
+    "linearization": "jacobian stability stability_penalty susceptibility",
+    "models.network": "Network",
+    "models.ring": "RingSSN",
+    "models.two_population": "TwoPopulationSSN",
+    "models.v1_layers": "MiddleLayer SuperficialLayer",
+    "parameters": "LayerParams SSNParams",
+    "power_law": "PowerLaw",
+    "rules.implicit_gradient": "ImplicitGradient",
+    "simulation": "Trajectory simulate",
+}
+_PUBLIC = {name: module for module, names in _MODULES.items() for name in names.split()}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_PUBLIC[name]}"), name)
+
+
+def __dir__() -> Sequence[str]:
+    return sorted(_PUBLIC)

@@ -8,3 +8,60 @@ from bioviz_core import Registrar, hookimpl
 @hookimpl
 def bioviz_register(registry: Registrar) -> None:
     """Declare what this package provides."""
+    registry.paper(
+        "ahmadian-2013",
+        "Analysis of the stabilized supralinear network",
+        authors=("Yashar Ahmadian", "Daniel B. Rubin", "Kenneth D. Miller"),
+        year=2013,
+        doi="10.1162/NECO_a_00472",
+        bibtex="""@article{ahmadian2013ssn,
+  title = {Analysis of the stabilized supralinear network},
+  author = {Ahmadian, Yashar and Rubin, Daniel B. and Miller, Kenneth D.},
+  journal = {Neural Computation}, volume = {25}, number = {8}, pages = {1994--2037}, year = {2013},
+  doi = {10.1162/NECO_a_00472}
+}""",
+    )
+    registry.paper(
+        "rubin-2015",
+        "The stabilized supralinear network: a unifying circuit motif underlying multi-input "
+        "integration in sensory cortex",
+        authors=("Daniel B. Rubin", "Stephen D. Van Hooser", "Kenneth D. Miller"),
+        year=2015,
+        doi="10.1016/j.neuron.2014.12.026",
+        bibtex="""@article{rubin2015ssn,
+  title = {The stabilized supralinear network: a unifying circuit motif underlying multi-input
+    integration in sensory cortex},
+  author = {Rubin, Daniel B. and Van Hooser, Stephen D. and Miller, Kenneth D.},
+  journal = {Neuron}, volume = {85}, number = {2}, pages = {402--417}, year = {2015},
+  doi = {10.1016/j.neuron.2014.12.026}
+}""",
+    )
+    models = "bioviz_ssn.models"
+    registry.model(
+        "network",
+        f"{models}.network:Network.create",
+        summary="Any network of supralinear cells, from its weights",
+        framework="jax",
+        paper="ahmadian-2013",
+    )
+    registry.model(
+        "two-population",
+        f"{models}.two_population:TwoPopulationSSN.create",
+        summary="One excitatory and one inhibitory population",
+        framework="jax",
+        paper="ahmadian-2013",
+    )
+    registry.model(
+        "ring",
+        f"{models}.ring:RingSSN.create",
+        summary="Cells on a ring of preferred orientations",
+        framework="jax",
+        paper="rubin-2015",
+    )
+    registry.rule(
+        "implicit-gradient",
+        "bioviz_ssn.rules.implicit_gradient:ImplicitGradient",
+        summary="Gradient descent on steady states, kept away from instability",
+        framework="jax",
+        paper="ahmadian-2013",
+    )

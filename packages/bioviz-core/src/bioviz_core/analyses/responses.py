@@ -27,6 +27,14 @@ def features(responses: np.ndarray, *, least: int = 1) -> np.ndarray:
     return x.reshape(len(x), -1)
 
 
+def paired(responses: np.ndarray, what: Any, *, least: int = 2) -> tuple[np.ndarray, np.ndarray]:
+    """`features` and one label, angle or group for each sample; `DataError` for another number."""
+    x, y = features(responses, least=least), np.asarray(what).reshape(-1)
+    if len(x) != len(y):
+        raise DataError(f"needs one value for each response, got {len(y)} for {len(x)}")
+    return x, y
+
+
 def given(data: Mapping[str, Any], key: str) -> np.ndarray:
     """One array of what an analysis was given; `DataError` where it is not there."""
     if key not in data:

@@ -14,7 +14,7 @@ as_model(nn.Sequential(nn.Linear(64, 10)), objective=cross_entropy)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol, Self, runtime_checkable
 
@@ -36,6 +36,7 @@ from bioviz_core.interfaces import (
     Objective,
     Refusal,
     Step,
+    Synapse,
     Tree,
 )
 
@@ -96,15 +97,46 @@ class AdaptedModel(TorchModel):
 
 
 class SequentialModel(AdaptedModel):
-    """An `nn.Sequential` as a `Model` that is also `Layered`."""
+    """An `nn.Sequential` as a `Model` that is also `Layered` and `Synaptic`."""
 
     def stages(self) -> list[tuple[str, nn.Module]]:
         """The layers in order; composed they are the call. A layer used twice comes twice."""
         return [(key, module) for key, module in self.module._modules.items() if module is not None]
 
+    def synapses(self, inputs: Tensor, /) -> dict[str, Synapse]:
+        """The weight of each `nn.Linear`, with the activity at its ends.
+
+        `post` is what the layers behind the weight make of its output, up to the next weight and
+        as long as its shape stays `(batch, out)`: after `Linear, ReLU` it is the rectified rate.
+        """
+        found: dict[str, Synapse] = {}
+        with quiet(self):
+            activity, open_name = inputs, None
+            for name, module in self.stages():
+                before, activity = activity, module(activity)
+                if isinstance(module, nn.Linear):
+                    pre, open_name = before.reshape(-1, module.in_features).clone(), name
+                    post = activity.reshape(-1, module.out_features)
+                    found[name] = Synapse(pre, post.clone(), module.weight.detach().clone())
+                elif open_name and activity.shape == found[open_name].post.shape:
+                    found[open_name] = found[open_name]._replace(post=activity.clone())
+                else:
+                    open_name = None
+        return found
+
+    def nudge(self, deltas: Mapping[str, Tensor], /) -> Self:
+        """Add `deltas` to the weights of the same names, in place."""
+        weights = {n: m.weight for n, m in self.stages() if isinstance(m, nn.Linear)}
+        if unknown := sorted(deltas.keys() - weights.keys()):
+            raise ValueError(f"no weight is called {unknown}; there are {list(weights)}")
+        with torch.no_grad():
+            for name, delta in deltas.items():
+                weights[name].add_(delta.to(weights[name]))
+        return self
+
 
 def as_model(module: nn.Module, objective: Objective | None = None) -> AdaptedModel:
-    """Anybody's module as a `Model`; an `nn.Sequential` becomes `Layered` too."""
+    """Anybody's module as a `Model`; an `nn.Sequential` becomes `Layered` and `Synaptic` too."""
     adapted = SequentialModel if isinstance(module, nn.Sequential) else AdaptedModel
     return adapted(module, objective)
 

@@ -198,7 +198,7 @@ def collect(
     `indices` are the samples, all of them where None; `layers` those wanted, in that order.
     """
     indices = range(len(source)) if indices is None else indices
-    host = _host_like(model)
+    host = host_like(model)
     found: dict[str, list[np.ndarray]] = {}
     for start in range(0, len(indices), batch_size):
         batch = host.place(source.batch(list(indices[start : start + batch_size])))
@@ -221,7 +221,7 @@ def _host(framework: str, run: Run | None, **settings: Any) -> Host:
     return host
 
 
-def _host_like(model: Model) -> Host:
+def host_like(model: Model) -> Host:
     """A host where the model is already, and in its precision."""
     leaf = next(arrays_of(model.state_tree()), None)
     if model.framework == "numpy" or leaf is None:

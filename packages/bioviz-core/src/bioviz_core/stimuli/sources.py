@@ -6,7 +6,7 @@ before. Images are float32 in [0, 1], `(channels, height, width)`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
 import numpy as np
@@ -77,6 +77,40 @@ class Subset:
         return np.asarray(column(self.source, key)[self.indices])
 
 
+def generate(
+    draw: Callable[[Rng], Mapping[str, ArrayLike]],
+    count: int,
+    seed: int,
+    classes: int | None = None,
+) -> ArraySource:
+    """`count` samples of a procedure, by batch key: each has the generator of its own index."""
+    if count < 1:
+        raise ValueError(f"count must be at least 1, got {count}")
+    samples = [draw(sample_rng(seed, index)) for index in range(count)]
+    arrays = {key: np.stack([sample[key] for sample in samples]) for key in samples[0]}
+    return ArraySource(classes=classes, **arrays)
+
+
+def patches(images: Sequence[np.ndarray], *, size: int, count: int, seed: int = 0) -> ArraySource:
+    """`count` square patches of images of any size, drawn uniformly over all places of them all.
+
+    `images` are `(channels, height, width)`; the patches of one image follow each other.
+    """
+    rng = np.random.default_rng(seed)
+    if small := [image.shape for image in images if min(image.shape[1:]) < size]:
+        raise DataError(f"no patch of {size} pixels fits into the image of shape {small[0]}")
+    windows = [
+        np.lib.stride_tricks.sliding_window_view(image, (size, size), axis=(1, 2))
+        for image in images
+    ]
+    places = np.array([window.shape[1] * window.shape[2] for window in windows])
+    cut = []
+    for window, share in zip(windows, rng.multinomial(count, places / places.sum()), strict=True):
+        rows, columns = (rng.integers(limit, size=share) for limit in window.shape[1:3])
+        cut.append(window[:, rows, columns].swapaxes(0, 1))
+    return ArraySource(inputs=np.concatenate(cut))
+
+
 def split(
     source: StimulusSource, *, test: float | int = 0.2, seed: int = 0
 ) -> tuple[Subset, Subset]:
@@ -90,11 +124,25 @@ def split(
     return Subset(source, np.sort(train)), Subset(source, np.sort(held_out))
 
 
+def task_stream(source: StimulusSource, tasks: Sequence[Sequence[int]]) -> list[Subset]:
+    """One subset per task, each of the samples whose label is among the task's classes."""
+    labels = column(source, "labels")
+    stream = [Subset(source, np.flatnonzero(np.isin(labels, classes))) for classes in tasks]
+    if empty := [list(c) for c, part in zip(tasks, stream, strict=True) if not len(part)]:
+        raise DataError(f"no sample has a label of the tasks {empty}")
+    return stream
+
+
 def column(source: StimulusSource, key: str) -> np.ndarray:
     """All values of one key of epoch 0, cheaply where the source has `column`."""
     if isinstance(source, ArraySource | Subset):
         return source.column(key)
     return np.asarray(source.batch(range(len(source)))[key])  # type: ignore[literal-required]  # any key
+
+
+def sample_rng(seed: int, *place: int) -> np.random.Generator:
+    """The generator of one sample: pure in the seed and the place, `(epoch, index)` or the like."""
+    return np.random.default_rng([seed, *place])
 
 
 def check_indices(indices: Sequence[int] | np.ndarray, length: int) -> np.ndarray:

@@ -24,6 +24,7 @@ VERBS = {
     "report": "Write a run's report anew.",
     "compare": "Show what differs between runs.",
     "doctor": "Check this machine and every plugin.",
+    "new-plugin": "Write a package with a working plugin and its tests.",
     "cite": "Print the BibTeX of a name or a run.",
 }
 
@@ -33,7 +34,8 @@ class Verb(click.Command):
 
     def make_context(self, *arguments: Any, **about: Any) -> click.Context:
         """The context of the command that the module of its name has."""
-        command: click.Command = import_module(f"bioviz_core.lab.cli.{self.name}").command
+        module = str(self.name).replace("-", "_")
+        command: click.Command = import_module(f"bioviz_core.lab.cli.{module}").command
         return command.make_context(*arguments, **about)
 
 

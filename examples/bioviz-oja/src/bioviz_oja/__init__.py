@@ -1,0 +1,1 @@
+"""Oja's rule: Hebbian learning that finds principal components."""

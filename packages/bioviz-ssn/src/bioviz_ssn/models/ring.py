@@ -1,0 +1,88 @@
+"""Cells on a ring of preferred orientations, as Rubin, Van Hooser & Miller 2015."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import jax
+import jax.numpy as jnp
+from bioviz_core.interfaces import Objective
+from jax import Array
+from numpy.typing import ArrayLike
+
+from bioviz_ssn.errors import ParameterError
+from bioviz_ssn.fixed_point import System
+from bioviz_ssn.models.network import RATES, Recurrent, time_constants
+from bioviz_ssn.parameters import log_weights, signed_weights
+from bioviz_ssn.power_law import PowerLaw
+
+WEIGHTS = ((0.044, -0.023), (0.042, -0.018))
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class RingSSN(Recurrent):
+    """E and I cells at `points` orientations, weights `J_ab exp(-d^2 / (2 width^2))`.
+
+    d is the circular distance in degrees. The parameters are `log|J| (2, 2)`; the drive is
+    `(..., 2 points)`, E before I, and `grating` makes it.
+    """
+
+    params: Array
+    tau: Array
+    kernel: Array
+    law: PowerLaw = field(default=PowerLaw(), metadata={"static": True})
+    objective: Objective | None = field(default=RATES, metadata={"static": True})
+
+    @classmethod
+    def create(
+        cls,
+        weights: ArrayLike = WEIGHTS,
+        *,
+        points: int = 180,
+        width: float = 32.0,
+        tau: tuple[float, float] = (20.0, 10.0),
+        n: float = 2.0,
+        k: float = 0.04,
+        objective: Objective | None = RATES,
+    ) -> RingSSN:
+        """From signed weights `[[EE, EI], [IE, II]]`, which are not divided by their number."""
+        if points < 1 or not width > 0:
+            raise ParameterError(f"points and width must be positive, got {points} and {width}")
+        params = log_weights(weights)
+        orientations = jnp.arange(points) * (180 / points)
+        distance = _circular(orientations[:, None] - orientations)
+        kernel = jnp.exp(-(distance**2) / (2 * width**2)).astype(params.dtype)
+        by_cell = jnp.repeat(time_constants(tau, 2, params.dtype), points)
+        return cls(params, by_cell, kernel, PowerLaw(k, n), objective)
+
+    @property
+    def orientations(self) -> Array:
+        """Preferred orientations, in degrees, of the E cells and of the I cells."""
+        points = len(self.kernel)
+        return jnp.arange(points) * (180 / points)
+
+    @property
+    def weights(self) -> Array:
+        """The signed weights `J (2, 2)`."""
+        return signed_weights(self.params)
+
+    def grating(self, contrast: ArrayLike, orientation: ArrayLike, *, width: float = 30.0) -> Array:
+        """The drive `contrast exp(-d^2 / (2 width^2))` of a grating, to E and I cells alike.
+
+        Contrasts and orientations broadcast; drives of several gratings add up to a plaid's.
+        """
+        c, o = jnp.broadcast_arrays(jnp.asarray(contrast), jnp.asarray(orientation))
+        distance = _circular(self.orientations - o[..., None])
+        profile = c[..., None] * jnp.exp(-(distance**2) / (2 * width**2))
+        return jnp.concatenate([profile, profile], -1).astype(self.params.dtype)
+
+    def system(self, params: Array, drive: Array, /) -> System:
+        """The equations for `drive (..., 2 points)`."""
+        weights = jnp.kron(signed_weights(params), self.kernel)
+        return System(weights, jnp.asarray(drive, params.dtype), self.tau, self.law)
+
+
+def _circular(difference: Array) -> Array:
+    """Distance of orientations, 0 to 90 degrees."""
+    return jnp.abs((difference + 90) % 180 - 90)

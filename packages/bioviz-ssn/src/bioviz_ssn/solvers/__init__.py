@@ -1,0 +1,1 @@
+"""How fixed points are found, one method per file."""

@@ -1,0 +1,194 @@
+"""Many inputs to one network: Newton's method with the Jacobian at the batch's mean gain.
+
+With `s` the mean gain and `Q = W (I - diag(s) W)^-1`, one factorization for the whole batch, the
+fixed point `u = W phi(u) + h` becomes
+
+    u = h + Q (phi(u) + s (h - u)),
+
+one matrix product per iteration, which contracts by the spread of the gains around their mean. All
+systems first take Euler steps from rest. One whose residual does not fall is followed from rest on
+its own (`newton`), so a batch mate can spoil the speed of a result, but not the result.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from bioviz_ssn.power_law import PowerLaw
+from bioviz_ssn.solvers import newton
+from bioviz_ssn.solvers.solution import RATE_CAP, Solution, bound, largest
+
+WARM_UP = 16  # Euler steps of a quarter of the fastest time constant
+ITERATIONS = 40  # of the chord; contracting by half, 40 reach the rounding of float64
+OUTLIER = 8.0  # times the median of the batch's largest rates
+STALLED = 0.9  # two iterations that leave more of the change than this have failed
+
+
+def solve(
+    weights: Array,
+    drive: Array,
+    r: Array,
+    tau: Array,
+    law: PowerLaw,
+    *,
+    tol: float,
+    max_steps: int,
+) -> tuple[Solution, Array, Array]:
+    """Steady rates for `drive (batch, cells)`; for the gradient, the mean gain and `Q`."""
+    finite = jnp.isfinite(drive).all(-1) & jnp.isfinite(weights).all()
+    drive = jnp.where(finite[:, None], drive, 0)
+    weights = jnp.where(jnp.isfinite(weights), weights, 0)
+    dt = jnp.min(tau) / 4
+
+    def euler(_: int, r: Array) -> Array:
+        return r + dt / tau * (law.rate(r @ weights.T + drive) - r)
+
+    warm = jax.lax.fori_loop(0, WARM_UP, euler, r)
+    u = warm @ weights.T + drive
+    peak = largest(warm)
+    sound = peak < RATE_CAP
+    u = jnp.where(sound[:, None], u, 0)
+    # A system that runs away has no part in the mean, or it would spoil the chord for its mates.
+    typical = sound & (peak <= OUTLIER * jnp.median(jnp.where(sound, peak, 0)) + 1)
+    gain = jnp.sum(jnp.where(typical[:, None], law.gain(u), 0), axis=0)
+    gain = gain / jnp.maximum(jnp.sum(typical), 1)
+    dressed, is_stable = dress(weights, gain)
+    u, steps, good = _iterate(dressed, drive, u, gain, law, tol=tol, active=sound & is_stable)
+
+    # In terms of rates the last digits are exact; in terms of u they suffer from cancellation.
+    found = law.rate(u)
+    drift = law.rate(found @ weights.T + drive) - found
+    better = jnp.maximum(found + drift + gain * (drift @ dressed.T), 0)
+    found = jnp.where(good[:, None], better, r)
+    residual = _residual(weights, drive, found, law)
+    left = finite & ~(good & (residual <= bound(found, tol)))
+    state: tuple[Array, ...] = (left, found, WARM_UP + steps, jnp.zeros_like(left))
+
+    def rest(state: tuple[Array, ...]) -> tuple[Array, ...]:
+        left, found, steps, diverged = state
+        k = jnp.argmax(left)
+        own = newton.solve(weights, drive[k], r[k], tau, law, tol=tol, max_steps=max_steps)
+        return (
+            left.at[k].set(False),
+            found.at[k].set(own.r),
+            steps.at[k].add(own.steps),
+            diverged.at[k].set(own.diverged),
+        )
+
+    if len(drive):
+        state = jax.lax.while_loop(lambda state: state[0].any(), rest, state)
+    _, found, steps, diverged = state
+    residual = jnp.where(left, _residual(weights, drive, found, law), residual)
+    residual = jnp.where(finite, residual, jnp.inf)
+    return Solution(found, residual, steps, diverged | ~finite), gain, dressed
+
+
+def dress(weights: Array, gain: Array) -> tuple[Array, Array]:
+    """`Q = W (I - diag(s) W)^-1`, and whether `I - diag(s) W` has a positive determinant.
+
+    With a negative one an odd number of modes grows, so that the mean state is not a stable one.
+    """
+    identity = jnp.eye(len(gain), dtype=gain.dtype)
+    lu, pivots, order = jax.lax.linalg.lu(identity - weights * gain)
+    swaps = jnp.sum(pivots != jnp.arange(len(gain)))
+    negative = jnp.sum(jnp.diagonal(lu) < 0)
+    # W (I - s W)^-1 = (I - W s)^-1 W.
+    lower = jax.lax.linalg.triangular_solve(
+        lu, weights[order], left_side=True, lower=True, unit_diagonal=True
+    )
+    dressed = jax.lax.linalg.triangular_solve(lu, lower, left_side=True, lower=False)
+    is_sound = jnp.isfinite(dressed).all()
+    return jnp.where(is_sound, dressed, 0), is_sound & ((swaps + negative) % 2 == 0)
+
+
+def adjoint(
+    weights: Array, gain: Array, cotangent: Array, mean_gain: Array, dressed: Array
+) -> Array:
+    """`S (I - S W)^-T g` for every row of `gain` and `cotangent (batch, cells)`.
+
+    Iterates `x <- g + (g s + x (S - s)) Q`, as the forward pass does; the rows that do not settle
+    get a solve of their own.
+    """
+    tol = 1e-5 if gain.dtype == jnp.float32 else 1e-14
+    spread = gain - mean_gain
+
+    def unfinished(state: tuple[Array, Array, Array]) -> Array:
+        _, change, count = state
+        return (count < ITERATIONS) & (change > tol).any()
+
+    def advance(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        x, _, count = state
+        to = cotangent + (cotangent * mean_gain + x * spread) @ dressed
+        return to, largest(to - x) / (largest(to) + np.finfo(x.dtype).tiny), count + 1
+
+    start = (cotangent, jnp.full(len(gain), jnp.inf, gain.dtype), jnp.zeros((), jnp.int32))
+    x, change, _ = jax.lax.while_loop(unfinished, advance, start)
+    left = ~(change <= 100 * tol)
+    identity = jnp.eye(weights.shape[0], dtype=gain.dtype)
+
+    def rest(state: tuple[Array, Array]) -> tuple[Array, Array]:
+        left, x = state
+        k = jnp.argmax(left)
+        own = jnp.linalg.solve((identity - gain[k][:, None] * weights).T, cotangent[k])
+        return left.at[k].set(False), x.at[k].set(jnp.where(jnp.isfinite(own), own, 0))
+
+    if len(gain):
+        _, x = jax.lax.while_loop(lambda state: state[0].any(), rest, (left, x))
+    return gain * x
+
+
+def _iterate(
+    dressed: Array,
+    drive: Array,
+    u: Array,
+    gain: Array,
+    law: PowerLaw,
+    *,
+    tol: float,
+    active: Array,
+) -> tuple[Array, Array, Array]:
+    """The chord iteration: inputs `u`, steps, and which systems it brought home."""
+    constant = gain * drive
+
+    def unfinished(state: tuple[Array, ...]) -> Array:
+        *_, steps, active, _ = state
+        return active.any() & (jnp.max(steps, initial=0) < ITERATIONS)
+
+    def advance(state: tuple[Array, ...]) -> tuple[Array, ...]:
+        u, r, change, before, steps, active, good = state
+        to = drive + (r + constant - gain * u) @ dressed.T
+        rates = law.rate(to)
+        left = largest(rates - r)
+        done = left <= 0.3 * bound(rates, tol)
+        sound = (left < STALLED * before) & (largest(rates) < RATE_CAP)
+        moved = active & (sound | done)
+        steps = steps + active
+        return (
+            jnp.where(moved[:, None], to, u),
+            jnp.where(moved[:, None], rates, r),
+            jnp.where(moved, left, change),
+            change,
+            steps,
+            moved & ~done,
+            good | (active & done),
+        )
+
+    batch = len(u)
+    start: tuple[Array, ...] = (
+        u,
+        law.rate(u),
+        jnp.full(batch, jnp.inf, u.dtype),
+        jnp.full(batch, jnp.inf, u.dtype),
+        jnp.zeros(batch, jnp.int32),
+        active,
+        jnp.zeros(batch, bool),
+    )
+    u, *_, steps, _, good = jax.lax.while_loop(unfinished, advance, start)
+    return u, steps, good
+
+
+def _residual(weights: Array, drive: Array, r: Array, law: PowerLaw) -> Array:
+    return largest(law.rate(r @ weights.T + drive) - r)

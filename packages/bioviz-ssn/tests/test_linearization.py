@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from bioviz_ssn.linearization import (
+    jacobian,
+    leading,
+    stability,
+    stability_penalty,
+    susceptibility,
+)
+from bioviz_ssn.models.network import Network
+from bioviz_ssn.models.two_population import TwoPopulationSSN
+
+MODEL = TwoPopulationSSN.create
+
+
+def same_network(model: TwoPopulationSSN) -> Network:
+    return Network.create(model.weights, tau=model.tau)
+
+
+def test_susceptibility_is_the_slope_of_the_rates(x64: None) -> None:
+    model, drive = MODEL(), jnp.array([12.0, 9.0])
+    r = model(drive)
+    measured = jax.jacrev(model)(drive)
+    np.testing.assert_allclose(susceptibility(model, model.params, drive, r), measured, rtol=1e-9)
+    step = 1e-6 * jnp.eye(2)
+    by_hand = jnp.stack([(model(drive + e) - model(drive - e)) / 2e-6 for e in step], -1)
+    np.testing.assert_allclose(measured, by_hand, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("c", "slope"), [(5.0, 0.2885), (10.0, -1.1702), (20.0, -11.35)])
+def test_the_paradoxical_effect_begins_where_excitation_alone_is_unstable(
+    c: float, slope: float, x64: None
+) -> None:
+    model, drive = MODEL(), jnp.array([c, c])
+    r = model(drive)
+    found = susceptibility(model, model.params, drive, r)[1, 1]
+    assert float(found) == pytest.approx(slope, rel=5e-4)
+    gain = model.law.gain(model.weights @ r + drive)
+    assert np.sign(found) == np.sign(1 - gain[0] * model.weights[0, 0])
+
+
+def test_pairs_and_networks_agree_on_jacobian_and_stability(x64: None) -> None:
+    model = MODEL()
+    network = same_network(model)
+    drive = jnp.array([[2.0, 3.0], [20.0, 20.0]])
+    r = model(drive)
+    one, other = (jacobian(m, m.params, drive, r) for m in (model, network))
+    np.testing.assert_allclose(one, other, rtol=1e-12)
+    np.testing.assert_allclose(one, (jax.vmap(jnp.diag)(1 / r) * 0 + one))
+    decays = [stability(m, m.params, drive, r) for m in (model, network)]
+    np.testing.assert_allclose(*decays, rtol=1e-9)
+    expected = -np.linalg.eigvals(np.asarray(one)).real.max(-1)
+    np.testing.assert_allclose(decays[0], expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_leading_eigenvalue_and_its_slope_are_those_of_numpy(seed: int, x64: None) -> None:
+    rng = np.random.default_rng(seed)
+    matrix = rng.normal(size=(40, 40)) / 8 - np.eye(40)
+    matrix[:, 20:] -= 0.05
+    found, slope = jax.value_and_grad(leading)(jnp.asarray(matrix))
+    assert float(found) == pytest.approx(np.linalg.eigvals(matrix).real.max(), rel=1e-4)
+    direction = rng.normal(size=matrix.shape)
+    ends = [np.linalg.eigvals(matrix + t * direction).real.max() for t in (1e-6, -1e-6)]
+    assert float(jnp.sum(slope * direction)) == pytest.approx(np.diff(ends)[0] / -2e-6, rel=2e-2)
+
+
+def test_the_penalty_is_zero_when_damped_and_pushes_slow_modes_away(x64: None) -> None:
+    model = MODEL()
+    drive = jnp.array([[10.0, 10.0]])
+
+    def penalty(params: jax.Array, slowest: float) -> jax.Array:
+        return stability_penalty(
+            model, params, drive, model.fixed_point(drive, params).r, slowest=slowest
+        )
+
+    assert float(penalty(model.params, 0.001)) == 0
+    value, slope = jax.value_and_grad(penalty)(model.params, 0.2)
+    assert float(value) > 0
+    assert float(penalty(model.params - 1e-2 * slope, 0.2)) < float(value)
+    network = same_network(model)
+    same = stability_penalty(network, network.params, drive, model(drive), slowest=0.2)
+    assert float(same) == pytest.approx(float(value), rel=1e-9)
