@@ -8,11 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from bioviz_core.bridge.jax import Backprop, Host, as_model, export_leaf, import_leaf
+from bioviz_core.bridge.jax import Backprop, Host, as_model, import_leaf
 from bioviz_core.errors import CheckpointError, ConfigError, IncompatibleError
 from bioviz_core.interfaces import HasObjective, LearningRule, Model, Objective, Step
 from bioviz_core.lab.checkpoint import load_tree, save_tree
 from bioviz_core.lab.fit import fit
+from bioviz_core.lab.leaves import export
 from bioviz_core.stimuli.sources import ArraySource
 
 SQUARED = Objective("squared", lambda out, b: jnp.mean((out - b["targets"]) ** 2), ("targets",))
@@ -130,6 +131,6 @@ def test_leaves_of_every_kind_survive_a_checkpoint(tmp_path: Path) -> None:
 
 
 def test_bfloat16_is_exported_as_its_bits() -> None:
-    array, name = export_leaf(jnp.ones(2, jnp.bfloat16))
+    array, name = export(jnp.ones(2, jnp.bfloat16))
     assert (array.dtype, name) == (np.uint16, "bfloat16")
     assert import_leaf(array, name).dtype == jnp.bfloat16

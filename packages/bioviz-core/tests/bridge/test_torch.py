@@ -22,7 +22,12 @@ from bioviz_core.bridge.torch import (
     import_leaf,
     open_checkpoint,
 )
-from bioviz_core.errors import CheckpointError, ConfigError, IncompatibleError
+from bioviz_core.errors import (
+    CheckpointError,
+    ConfigError,
+    IncompatibleError,
+    MissingDependencyError,
+)
 from bioviz_core.interfaces import LearningRule, Model, Objective, Synaptic, refusals
 from torch import nn
 
@@ -234,15 +239,15 @@ def test_a_leaf_survives_the_trip_to_numpy(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("wrap", [lambda s: s, lambda s: {"state_dict": s, "epoch": 3}])
-@pytest.mark.parametrize("with_timm", [True, False])
 def test_open_checkpoint_reads_tensors_from_a_users_file(
-    tmp_path: Path, wrap, with_timm: bool, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, wrap, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if not with_timm:
-        monkeypatch.setattr("bioviz_core.bridge.torch_files.find_spec", lambda name: None)
     path = tmp_path / "weights.pth"
     torch.save(wrap({"layer.weight": torch.arange(3.0)}), path)  # noqa: TID251  # a user's file
     assert torch.equal(open_checkpoint(path)["layer.weight"], torch.arange(3.0))
+    monkeypatch.setattr("bioviz_core.bridge.torch_files.find_spec", lambda name: None)
+    with pytest.raises(MissingDependencyError, match="pip install timm"):
+        open_checkpoint(path)
 
 
 class Executes:

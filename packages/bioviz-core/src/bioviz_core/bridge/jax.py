@@ -238,24 +238,19 @@ def _config_error(path: str, message: str) -> ConfigError:
 
 
 def export_leaf(leaf: Any) -> tuple[np.ndarray[Any, Any], str]:
-    """An array and its true dtype: bfloat16 as uint16, a typed key as its data."""
+    """An array and its true dtype; of a typed key its data, and the key's kind as dtype."""
     if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         return np.asarray(jax.random.key_data(leaf)), f"key<{jax.random.key_impl(leaf)}>"
-    if leaf.dtype == jnp.bfloat16:
-        return np.asarray(leaf).view(np.uint16), "bfloat16"
-    return np.asarray(leaf), str(leaf.dtype)
+    return np.asarray(leaf), leaf.dtype.name
 
 
-def import_leaf(array: np.ndarray[Any, Any], dtype_name: str, like: Any = None) -> jax.Array:
-    """The JAX array again; `like`, where given, decides the device."""
-    value: jax.Array
-    if dtype_name.startswith("key<"):
-        value = jax.random.wrap_key_data(jnp.asarray(array), impl=dtype_name[4:-1])
-    elif dtype_name == "bfloat16":
-        value = jnp.asarray(array.view(jnp.bfloat16))
-    else:
-        # float64 must not be narrowed because the process runs in 32 bits.
-        with jax.enable_x64(array.dtype.itemsize == 8):
-            value = jnp.asarray(array)
-    device = getattr(like, "device", None)
-    return value if device is None else jax.device_put(value, device)
+def import_leaf(array: np.ndarray[Any, Any], dtype: str, like: Any = None) -> jax.Array:
+    """The JAX array of what was stored; `like`, where given, decides the device."""
+    # float64 must not be narrowed because the process runs in 32 bits.
+    with jax.enable_x64(array.dtype.itemsize == 8):
+        value: jax.Array
+        if dtype.startswith("key<"):
+            value = jax.random.wrap_key_data(jnp.asarray(array), impl=dtype[4:-1])
+        else:
+            value = jnp.asarray(array.view(jnp.dtype(dtype)))
+        return value if like is None else jax.device_put(value, like.device)
