@@ -49,6 +49,7 @@ def bioviz_register(registry: Registrar) -> None:
         summary="A vision transformer that reconstructs images, with fast weights",
         framework="torch",
         paper="rapid-contextual-learning",
+        for_task="bioviz_fastweights.models.autoencoder:for_task",
     )
     registry.rule(
         "gradient-write",

@@ -47,6 +47,7 @@ def bioviz_register(registry: Registrar) -> None:
         summary="A class memory over any model's features, or over pixels",
         framework="torch",
         paper="modern-hopfield",
+        for_task="bioviz_hopfield.models.memory:for_task",
     )
     registry.rule(
         "prototype",

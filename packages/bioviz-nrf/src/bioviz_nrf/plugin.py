@@ -44,6 +44,7 @@ def bioviz_register(registry: Registrar) -> None:
         summary="A neural random field: an energy over an image and latents",
         framework="torch",
         paper="neural-random-field",
+        for_task="bioviz_nrf.field:for_task",
     )
     registry.rule(
         "persistent-contrastive-divergence",

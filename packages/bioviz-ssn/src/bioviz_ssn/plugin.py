@@ -50,6 +50,7 @@ def bioviz_register(registry: Registrar) -> None:
         summary="One excitatory and one inhibitory population",
         framework="jax",
         paper="ahmadian-2013",
+        for_task=f"{models}.two_population:for_task",
     )
     registry.model(
         "ring",
@@ -57,6 +58,7 @@ def bioviz_register(registry: Registrar) -> None:
         summary="Cells on a ring of preferred orientations",
         framework="jax",
         paper="rubin-2015",
+        for_task=f"{models}.ring:for_task",
     )
     registry.rule(
         "implicit-gradient",
