@@ -74,9 +74,6 @@ MODELS = [
     rules=RULES,
     models=MODELS,
     experiments=["butd/digits"],
-    expected_failures={
-        "fastweights/vit-autoencoder-check_model_repr": "peft's layers print one by one"
-    },
 )
 def test_everything_here_conforms(case: Case, check: Any) -> None:
     check(case)

@@ -139,6 +139,12 @@ def test_adapted_sequential_is_model_layered_and_synaptic() -> None:
     assert torch.equal(activity, model(inputs))
 
 
+def test_the_repr_of_a_large_model_shows_its_parts_and_their_sizes() -> None:
+    small, large = (as_model(nn.Sequential(*(nn.Linear(2, 3) for _ in range(n)))) for n in (2, 99))
+    assert "(1): Linear(in_features=2" in repr(small)
+    assert repr(large) == "SequentialModel(\n  (module): 891 parameters\n)"
+
+
 def test_a_layer_used_twice_is_two_stages() -> None:
     relu = nn.ReLU()
     model = as_model(nn.Sequential(nn.Linear(3, 3), relu, nn.Linear(3, 3), relu))

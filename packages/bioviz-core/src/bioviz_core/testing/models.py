@@ -14,7 +14,7 @@ from bioviz_core.lab.tasks import for_task
 from bioviz_core.registry import registry
 from bioviz_core.testing.tasks import Case
 
-LONGEST = 10_000
+LONGEST = 4000
 """Characters of a repr that a terminal can still show."""
 
 
@@ -196,10 +196,10 @@ def check_model_for_task(case: Case) -> None:
             model = for_task(case.name, case.trial.source)
             inputs = case.trial.batch(model)["inputs"]
             try:
-                answers = len(model(inputs))
+                answers = [array.shape[:1] for array in arrays_of(model(inputs))]
             except Exception as error:
                 raise AssertionError(f"what for_task makes ends in {error!r}") from error
-            assert answers == len(inputs), f"{len(inputs)} samples get {answers} answers"
+            assert (len(inputs),) in answers, f"{len(inputs)} samples get {answers} answers"
 
 
 def check_model_repr(model: Any) -> None:
