@@ -76,10 +76,10 @@ class Registrar:
         for_task: str | None = None,
     ) -> None:  # fmt: skip
         key = (kind, f"{self.plugin}/{check_name(name)}")
-        if key in self._refs:
+        owner = (self.plugin, self.distribution)
+        ref = Ref(*key, target, summary, framework, *owner, config, paper, tuple(tags), for_task)
+        if self._refs.setdefault(key, ref) is not ref:
             raise RegistrationError(f"the {kind} {key[1]!r} is registered twice")
-        about = (target, summary, framework, self.plugin, self.distribution)
-        self._refs[key] = Ref(*key, *about, config, paper, tuple(tags), for_task)
 
     rule = partialmethod(_add, "rule")
     model = partialmethod(_add, "model")
