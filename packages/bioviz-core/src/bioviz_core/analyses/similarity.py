@@ -12,7 +12,7 @@ is nothing to compare: the answer is NaN, and the registered analyses add a note
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -122,6 +122,7 @@ class RDM:
         return Result({"mean": mean}, {"rdm": distances}, draw, notes)
 
 
+@dataclass(frozen=True)
 class _Comparison:
     """One number for the responses of a layer and those of a reference to the same samples."""
 
@@ -132,7 +133,8 @@ class _Comparison:
     def __call__(self, data: Mapping[str, np.ndarray], /) -> Result:
         """The measure as a scalar; NaN and a note where a side has no structure to compare."""
         sides = {key: given(data, key) for key in self.needs}
-        value = type(self).measure(*sides.values(), **vars(self))
+        settings = {setting.name: getattr(self, setting.name) for setting in fields(self)}
+        value = type(self).measure(*sides.values(), **settings)
         notes = [
             f"{key} do not differ over the samples: nothing to compare"
             for key, side in sides.items()
@@ -160,6 +162,7 @@ class CKA(_Comparison):
     scalar, measure = "cka", cka
 
 
+@dataclass(frozen=True)
 class Procrustes(_Comparison):
     """Angle between a layer and a reference after the best rotation."""
 

@@ -15,7 +15,7 @@ from bioviz_core.bridge.local import Local
 from bioviz_core.errors import DivergedError, IncompatibleError, StoppedError
 from bioviz_core.interfaces import Model, Step, members, refusals
 from bioviz_core.lab import rundir
-from bioviz_core.lab.fit import fit
+from bioviz_core.lab.fit import fit, host_like
 from bioviz_core.lab.leaves import to_numpy
 from bioviz_core.lab.run import Run
 from bioviz_core.testing.tasks import Case, Task
@@ -126,7 +126,8 @@ def check_local_rule_silence(thing: Any, tags: tuple[str, ...]) -> None:
 def _step(case: Case, keep: Any = lambda batch: batch) -> Any:
     """What the first step returns, on what `keep` keeps of a batch."""
     rule, model, batch = case.thing, case.model, keep(case.batch)
-    return rule.step(model, batch, rule.init(model, batch, seed=0), seed=0)
+    step = host_like(model).compile(rule.step)
+    return step(model, batch, rule.init(model, batch, seed=0), seed=0)
 
 
 def _end(case: Case, stop: int = 0) -> bytes:
