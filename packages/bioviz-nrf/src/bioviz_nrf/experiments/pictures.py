@@ -41,8 +41,9 @@ def laws(run: Run, rows: Sequence[Law], bias: Bias, box: Boxed) -> None:
         "wall.\n"
         "a: variance in a harmonic well of unit curvature, 1 being right; lines are closed forms, "
         "dots come from the kernel's own steps. b: error of the second moment on a quartic "
-        f"energy; obabo's grows as the step size to the power {bias.order:.2f}; baoab at half a "
-        "step per radian. c: one coordinate of a correlated Gaussian cut to a square."
+        f"energy; obabo's grows as the step size to the power {bias.order:.2f}; baoab's at "
+        "half a radian per step is the dot. c: one coordinate of a correlated Gaussian cut to a "
+        "square."
     )
     run.figure("laws", figure, caption, key=True)
 
