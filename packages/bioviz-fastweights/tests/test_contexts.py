@@ -32,7 +32,7 @@ def small(dtype: torch.dtype = torch.float32) -> tuple[nn.Module, FastWeights]:
         fast.add_context(name)
     for number, name in enumerate(fast.contexts):
         generator = torch.Generator().manual_seed(number)
-        for _, b, _ in fast._adapters(name):
+        for _, b, _ in fast.adapters(name):
             b.weight.copy_(torch.randn(b.weight.shape, generator=generator) * b.mask.cpu())
     return model.eval(), fast
 

@@ -129,7 +129,7 @@ class FastWeights:
         shares = self._shares if context is None else {context: 1.0}
         terms = [
             [share * scaling * (b.weight * b.mask) @ a.weight for a, b, scaling in adapters]
-            for share, adapters in ((s, self._adapters(name)) for name, s in shares.items())
+            for share, adapters in ((s, self.adapters(name)) for name, s in shares.items())
         ]
         sums = (torch.stack(column).sum(0) for column in zip(*terms, strict=True))
         return dict(zip(self.layers, sums, strict=True))
@@ -192,7 +192,7 @@ class FastWeights:
         self.refuse_merged("decay")
         if not math.isfinite(factor):
             raise ValueError(f"factor must be finite, got {factor}")
-        for _, b, _ in self._adapters(self.active):
+        for _, b, _ in self.adapters(self.active):
             b.weight.mul_(factor)
 
     def decay_over(self, elapsed: float, tau: float) -> None:
@@ -208,7 +208,7 @@ class FastWeights:
         name = self.active if context is None else self._check(context)
         # On the processor, so that the draw is the same on every device.
         generator = torch.Generator().manual_seed(self._seeds[name])
-        for a, b, _ in self._adapters(name):
+        for a, b, _ in self.adapters(name):
             # Uniform as Kaiming's with a = sqrt(5), which LoRA uses: the bound is 1 / sqrt(in).
             bound = a.weight.shape[1] ** -0.5
             draw = torch.empty(a.weight.shape).uniform_(-bound, bound, generator=generator)
@@ -265,7 +265,7 @@ class FastWeights:
         if self._merged:
             raise MergedStateError(call)
 
-    def _adapters(self, context: str) -> list[tuple[Any, Any, float]]:
+    def adapters(self, context: str) -> list[tuple[Any, Any, float]]:
         """`A`, `B` and the scaling of each layer in a context."""
         self._check(context)
         return [
@@ -274,7 +274,7 @@ class FastWeights:
         ]
 
     def _parameters_of(self, contexts: Iterable[str]) -> list[nn.Parameter]:
-        every = (adapter for name in contexts for adapter in self._adapters(name))
+        every = (adapter for name in contexts for adapter in self.adapters(name))
         return [p for a, b, _ in every for p in (a.weight, b.weight)]
 
     def _activate(self, shares: Mapping[str, float]) -> None:
