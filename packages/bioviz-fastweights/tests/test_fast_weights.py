@@ -21,7 +21,7 @@ def written(dtype: torch.dtype = torch.float32) -> tuple[ViTAutoencoder, FastWei
     model = ViTAutoencoder(rank=4).to(dtype)
     generator = torch.Generator().manual_seed(1)
     assert model.fast_weights is not None
-    for _, b, _ in model.fast_weights._adapters():
+    for _, b, _ in model.fast_weights.adapters("default"):
         b.weight.copy_(0.1 * torch.randn(b.weight.shape, generator=generator) * b.mask.cpu())
     return model, model.fast_weights
 

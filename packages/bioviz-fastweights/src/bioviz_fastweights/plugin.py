@@ -58,3 +58,12 @@ def bioviz_register(registry: Registrar) -> None:
         framework="torch",
         paper="lora",
     )
+    registry.experiment(
+        "contexts",
+        "bioviz_fastweights.experiments.contexts:Contexts",
+        config="bioviz_fastweights.experiments.contexts:ContextsConfig",
+        summary="Several memories in one network, apart to the bit",
+        framework="torch",
+        paper="rapid-contextual-learning",
+        tags=("certificate",),
+    )

@@ -56,3 +56,12 @@ def bioviz_register(registry: Registrar) -> None:
         framework="torch",
         paper="prototypes",
     )
+    registry.experiment(
+        "capacity",
+        "bioviz_hopfield.experiments.capacity:Capacity",
+        config="bioviz_hopfield.experiments.capacity:CapacityConfig",
+        summary="What is proved of retrieval, and recall by dimension",
+        framework="torch",
+        paper="modern-hopfield",
+        tags=("certificate",),
+    )
