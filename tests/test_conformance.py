@@ -13,7 +13,7 @@ CHECKED = {
     "rule": [*cases.RULES, *cases.LOCAL_RULES],
     "model": cases.MODELS,
     "analysis": cases.ANALYSES,
-    "stimulus": [*cases.STIMULI, *cases.READ_FROM_A_FOLDER],
+    "stimulus": [*cases.STIMULI, *(ref.name for ref in bv.list("stimulus", "core/*"))],
 }
 
 
