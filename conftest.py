@@ -14,7 +14,9 @@ from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
 skipped: list[str] = []
 
 # One folder for this run's compilations, its workers' and subprocesses' too: XLA's take minutes.
-COMPILED = Path(os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", mkdtemp(prefix="bioviz-jax-")))
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = mkdtemp(prefix="bioviz-jax-")
+COMPILED = Path(os.environ["JAX_COMPILATION_CACHE_DIR"])
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 
 
