@@ -20,6 +20,7 @@ from bioviz_fastweights.adapters import ADAPTER, FastWeightConfig, inject
 from bioviz_fastweights.errors import ContextError, MergedStateError, UnknownContextError
 
 if TYPE_CHECKING:
+    import numpy as np
     from peft.tuners.lora import LoraLayer
 
 
@@ -152,7 +153,7 @@ class FastWeights:
 
     def write(
         self,
-        images: Tensor,
+        images: Tensor | np.ndarray,
         *,
         steps: int = 1,
         lr: float = 1e-3,
@@ -170,6 +171,7 @@ class FastWeights:
         if steps < 1:
             raise ValueError(f"steps must be at least 1, got {steps}")
         before = [parameter.detach().clone() for parameter in self.parameters()]
+        images = torch.as_tensor(images).to(before[0])
         rule = GradientWrite(lr=lr, weight_decay=weight_decay)
         batch: Any = {"inputs": images, "targets": images}
         state = rule.init(self.model, batch, seed=0)
