@@ -46,7 +46,8 @@ def energy_rise(cases: int, run: Run) -> float:
     energy has nowhere to fall.
     """
     rng, worst = run.rng("energy"), -math.inf
-    for number in run.track(range(math.ceil(cases / STATES)), "energy"):
+    memories = math.ceil(cases / STATES)
+    for number in run.track(range(memories), "energy"):
         separation = WITH_ENERGY[number % len(WITH_ENERGY)]
         rows, dim = (int(size) for size in rng.integers(1, 65, size=2))
         beta = float(10 ** rng.uniform(-2, 2))
@@ -58,6 +59,8 @@ def energy_rise(cases: int, run: Run) -> float:
         moved = retrieve(states, keys, beta=beta, separation=separation)
         before, after = (energy(q, keys, beta=beta, separation=separation) for q in (states, moved))
         worst = max(worst, float(((after - before) / (1 + before.abs())).max()))
+        if number % max(1, memories // 20) == 0:
+            run.log(number + 1, phase="energy", largest_rise=worst)
     return worst
 
 
