@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -68,9 +69,7 @@ def separated(cases: int, run: Run) -> Separated:
     """Queries at the largest distance that the theorem allows, `1 / (2 beta R)`."""
     rng, seen, violations = run.rng("separated"), 0, 0
     errors, bounds = [], []
-    bar = iter(run.track(iter(int, 1), "separated patterns", total=math.ceil(cases / 20)))
-    while seen < cases:
-        next(bar)
+    for _ in run.track(itertools.count(), "separated patterns"):
         patterns = _sphere(rng, count=int(rng.integers(5, 41)), dim=64, radius=8.0)
         beta = float(rng.uniform(0.3, 0.8))
         well = theory.separation(patterns) >= theory.needed_separation(patterns, beta=beta)
@@ -87,6 +86,8 @@ def separated(cases: int, run: Run) -> Separated:
         seen += int(well.sum())
         errors.append(once[well].numpy())
         bounds.append(bound[well].numpy())
+        if seen >= cases:
+            break
     return Separated(np.concatenate(errors), np.concatenate(bounds), violations)
 
 
