@@ -91,6 +91,13 @@ def test_the_host_traces_a_step_once_for_all_seeds() -> None:
     assert found[0] == found[3] != found[1]
 
 
+def test_a_fit_compiles_its_step_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, jit = [], jax.jit
+    monkeypatch.setattr(jax, "jit", lambda *a, **k: made.append(jit(*a, **k)) or made[-1])
+    fit(model(), Backprop(optax.adam(0.1)), source(), steps=3, batch_size=8)
+    assert [compiled._cache_size() for compiled in made] == [1]
+
+
 def test_precision_holds_in_the_step_and_nowhere_else() -> None:
     host = Host(precision="float64")
     placed = host.place({"inputs": np.zeros(2, np.float32), "labels": np.arange(2)})

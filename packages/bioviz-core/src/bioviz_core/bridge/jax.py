@@ -198,11 +198,14 @@ class Host:
         def run(model: Any, batch: Batch, state: Any, seed: Any) -> Step[Any, Any]:
             return step(model, batch, state, seed=seed)
 
-        compiled = jax.jit(run, donate_argnums=donated)
+        compiled, is_here = jax.jit(run, donate_argnums=donated), False
 
         def call(model: Any, batch: Batch, state: Any, /, *, seed: int) -> Step[Any, Any]:
-            if self.count > 1:
+            nonlocal is_here
+            if not is_here:
+                # Else what the first step returns would lie elsewhere, and JAX compile once more.
                 model, state = jax.device_put((model, state), self.copied)
+                is_here = True
             # A seed has 63 bits at most; JAX folds it into 32 where 64 are off.
             found = compiled(model, batch, state, np.uint32(seed % 2**32))
             return Step(*found)

@@ -40,10 +40,10 @@ def for_task(name: str, source: StimulusSource, /, **options: Any) -> Model:
         why = f"stimuli alone do not decide what {name} is: make it with create and its options"
         raise IncompatibleError([Refusal("model", "for_task", why)])
     decided = {**decide(_Fields(source.fields)), **options}
-    open_ = [key for key, value in decided.items() if value is None and key not in options]
-    if open_:
+    unsaid = [key for key, value in decided.items() if value is None and key not in options]
+    if unsaid:
         why = "the fields of the source do not say it: give it as an option"
-        raise IncompatibleError([Refusal("data", key, f"{key} of {name}: {why}") for key in open_])
+        raise IncompatibleError([Refusal("data", key, f"{key} of {name}: {why}") for key in unsaid])
     model: Model = registry().create(name, kind="model", **decided)
     return model
 
