@@ -167,6 +167,14 @@ def test_a_write_lowers_the_loss_and_touches_no_slow_weight() -> None:
     assert same_bits(slow_weights(model), before)
 
 
+def test_arrays_are_written_as_tensors_are() -> None:
+    first, second = (ViTAutoencoder(rank=2).fast_weights for _ in range(2))
+    assert first is not None
+    assert second is not None
+    losses = first.write(images(), steps=2).losses, second.write(images().numpy(), steps=2).losses
+    assert losses[0] == losses[1]
+
+
 def test_a_write_that_diverges_is_undone() -> None:
     model, fast = written()
     before = [p.detach().clone() for p in fast.parameters()]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from bioviz_fastweights.adapters import ADAPTER, FastWeightConfig, inject
 from bioviz_fastweights.errors import ContextError, MergedStateError, UnknownContextError
 
 if TYPE_CHECKING:
+    import numpy as np
     from peft.tuners.lora import LoraLayer
 
 
@@ -85,7 +86,7 @@ class FastWeights:
                 f"a context needs a new name of letters, digits, _ and -, got {name!r} beside "
                 f"{', '.join(self.contexts)}"
             )
-        with self._same_flags():
+        with self._same_flags([*self.model.parameters()]):
             inject(self.model, [*self.layers], self.config, name)
         self._seeds[name] = self._seeds[ADAPTER] + len(self._seeds) if seed is None else seed
         pairs = zip(self._parameters_of([name]), self._parameters_of([ADAPTER]), strict=True)
@@ -152,7 +153,7 @@ class FastWeights:
 
     def write(
         self,
-        images: Tensor,
+        images: Tensor | np.ndarray,
         *,
         steps: int = 1,
         lr: float = 1e-3,
@@ -170,6 +171,7 @@ class FastWeights:
         if steps < 1:
             raise ValueError(f"steps must be at least 1, got {steps}")
         before = [parameter.detach().clone() for parameter in self.parameters()]
+        images = torch.as_tensor(images).to(before[0])
         rule = GradientWrite(lr=lr, weight_decay=weight_decay)
         batch: Any = {"inputs": images, "targets": images}
         state = rule.init(self.model, batch, seed=0)
@@ -286,9 +288,9 @@ class FastWeights:
                     layer.scaling[name] = self.config.scaling * shares.get(name, 1.0)
 
     @contextmanager
-    def _same_flags(self) -> Iterator[None]:
+    def _same_flags(self, parameters: Sequence[nn.Parameter] = ()) -> Iterator[None]:
         """peft freezes and thaws as it switches; who trains is not its business here."""
-        parameters = list(self.model.parameters())
+        parameters = parameters or self._parameters_of(self.contexts)
         flags = [parameter.requires_grad for parameter in parameters]
         yield
         for parameter, flag in zip(parameters, flags, strict=True):

@@ -59,7 +59,7 @@ class Contexts:
         ),
     )  # fmt: skip
     presets: ClassVar[dict[str, dict[str, object]]] = {
-        "smoke": {"contexts": 2, "slow_steps": 30, "exposures": 15},
+        "smoke": {"contexts": 2, "slow_steps": 20, "exposures": 12},
         "laptop": {},
         "paper": {},
     }

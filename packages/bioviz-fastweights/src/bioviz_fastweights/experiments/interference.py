@@ -148,7 +148,7 @@ def _shared(memories: Memories, shares: Mapping[str, float], images: str) -> flo
 def _learn(
     model: ViTAutoencoder, rule: Any, source: Any, *, steps: int, **options: Any
 ) -> ViTAutoencoder:
-    often = max(1, steps // 4)
+    often = max(50, steps // 4)
     fitted = fit(
         model, rule, source, steps=steps, checkpoint_every=often, log_every=max(1, steps // 40),
         **options,

@@ -39,7 +39,7 @@ def contexts(run: Run, found: Crossed) -> None:
     run.figure("contexts", figure, caption, key=True)
 
 
-def reconstructions(run: Run, memories: Memories, *, count: int = 3) -> None:
+def reconstructions(run: Run, memories: Memories, *, count: int = 2) -> None:
     """Images of the first two sets as the slow network and both contexts copy them."""
     first, second = list(memories.sets)[:2]
     count = min(count, len(memories.sets[first]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -46,7 +47,8 @@ def energy_rise(cases: int, run: Run) -> float:
     energy has nowhere to fall.
     """
     rng, worst = run.rng("energy"), -math.inf
-    for number in run.track(range(math.ceil(cases / STATES)), "energy"):
+    memories = math.ceil(cases / STATES)
+    for number in run.track(range(memories), "energy"):
         separation = WITH_ENERGY[number % len(WITH_ENERGY)]
         rows, dim = (int(size) for size in rng.integers(1, 65, size=2))
         beta = float(10 ** rng.uniform(-2, 2))
@@ -58,6 +60,8 @@ def energy_rise(cases: int, run: Run) -> float:
         moved = retrieve(states, keys, beta=beta, separation=separation)
         before, after = (energy(q, keys, beta=beta, separation=separation) for q in (states, moved))
         worst = max(worst, float(((after - before) / (1 + before.abs())).max()))
+        if number % max(1, memories // 20) == 0:
+            run.log(number + 1, phase="energy", largest_rise=worst)
     return worst
 
 
@@ -65,9 +69,7 @@ def separated(cases: int, run: Run) -> Separated:
     """Queries at the largest distance that the theorem allows, `1 / (2 beta R)`."""
     rng, seen, violations = run.rng("separated"), 0, 0
     errors, bounds = [], []
-    bar = iter(run.track(iter(int, 1), "separated patterns", total=math.ceil(cases / 20)))
-    while seen < cases:
-        next(bar)
+    for _ in run.track(itertools.count(), "separated patterns"):
         patterns = _sphere(rng, count=int(rng.integers(5, 41)), dim=64, radius=8.0)
         beta = float(rng.uniform(0.3, 0.8))
         well = theory.separation(patterns) >= theory.needed_separation(patterns, beta=beta)
@@ -84,6 +86,8 @@ def separated(cases: int, run: Run) -> Separated:
         seen += int(well.sum())
         errors.append(once[well].numpy())
         bounds.append(bound[well].numpy())
+        if seen >= cases:
+            break
     return Separated(np.concatenate(errors), np.concatenate(bounds), violations)
 
 

@@ -71,7 +71,7 @@ def _draw_rates(ax: Axes, rates: Rates) -> None:
             half = half_recalled(of)
             x, y = (half, 50.0) if half else (sizes[-1], shares[-1])
             figures.label_line(ax, x, y, f"{dim}", figures.INK)
-    figures.log_axis(ax, "x", ticks=(10, 100, 1000, 10_000, 100_000))
+    figures.log_axis(ax, "x", ticks=(10, 1000, 100_000))
     ax.set(xlabel="patterns in the memory", ylabel="recalled (%)", ylim=(0, 104))
     figures.title(ax, "Recall by dimension", "a")
 

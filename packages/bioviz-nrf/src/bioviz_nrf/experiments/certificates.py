@@ -140,9 +140,10 @@ def quartic_bias(chains: int, run: Run) -> Bias:
     kernel = langevin(target, step_size=h)
     state = kernel.init(torch.zeros(chains, 1, dtype=torch.float64), generator=generator)
     moments = []
-    for _ in run.track(range(120), "quartic"):
+    for step in run.track(range(1, 121), "quartic"):
         state, _ = kernel.step(state)
         moments.append(float(state.position.square().mean()))
+        run.log(step, phase="quartic", second_moment=moments[-1])
     return Bias(obabo, float(order), float(np.mean(moments[30:])) / truth - 1, h)
 
 
