@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from bioviz_ssn.fixed_point import FixedPoint as FixedPoint
     from bioviz_ssn.fixed_point import System as System
     from bioviz_ssn.fixed_point import fixed_point as fixed_point
+    from bioviz_ssn.gabor import DriveTable as DriveTable
+    from bioviz_ssn.gabor import GaborBank as GaborBank
     from bioviz_ssn.geometry import GridSpec as GridSpec
     from bioviz_ssn.geometry import orientation_map as orientation_map
     from bioviz_ssn.geometry import ring_distance as ring_distance
@@ -38,6 +40,12 @@ if TYPE_CHECKING:
     from bioviz_ssn.rules.implicit_gradient import ImplicitGradient as ImplicitGradient
     from bioviz_ssn.simulation import Trajectory as Trajectory
     from bioviz_ssn.simulation import simulate as simulate
+    from bioviz_ssn.stimuli import StimulusSpec as StimulusSpec
+    from bioviz_ssn.stimuli import grating as grating
+    from bioviz_ssn.tasks import FineTask as FineTask
+    from bioviz_ssn.tasks import GeneralTask as GeneralTask
+    from bioviz_ssn.tasks import ImageTrials as ImageTrials
+    from bioviz_ssn.tasks import Trials as Trials
 
 _MODULES = {
     "errors": "FixedPointError InitializationError ParameterError",
@@ -54,6 +62,9 @@ _MODULES = {
     "power_law": "PowerLaw",
     "rules.implicit_gradient": "ImplicitGradient",
     "simulation": "Trajectory simulate",
+    "gabor": "DriveTable GaborBank",
+    "stimuli": "StimulusSpec grating",
+    "tasks": "FineTask GeneralTask ImageTrials Trials",
 }
 _PUBLIC = {name: module for module, names in _MODULES.items() for name in names.split()}
 
