@@ -75,7 +75,7 @@ def test_the_penalty_is_zero_when_damped_and_pushes_slow_modes_away(x64: None) -
 
     def penalty(params: jax.Array, slowest: float) -> jax.Array:
         return stability_penalty(
-            model, params, drive, model.fixed_point(drive, params).r, slowest=slowest
+            model, params, drive, model.fixed_point(params, drive), slowest=slowest
         )
 
     assert float(penalty(model.params, 0.001)) == 0

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from bioviz_ssn.fixed_point import FixedPoint as FixedPoint
     from bioviz_ssn.fixed_point import System as System
     from bioviz_ssn.fixed_point import fixed_point as fixed_point
+    from bioviz_ssn.gabor import DriveTable as DriveTable
+    from bioviz_ssn.gabor import GaborBank as GaborBank
     from bioviz_ssn.geometry import GridSpec as GridSpec
     from bioviz_ssn.geometry import orientation_map as orientation_map
     from bioviz_ssn.geometry import ring_distance as ring_distance
@@ -23,8 +25,12 @@ if TYPE_CHECKING:
     from bioviz_ssn.linearization import stability as stability
     from bioviz_ssn.linearization import stability_penalty as stability_penalty
     from bioviz_ssn.linearization import susceptibility as susceptibility
+    from bioviz_ssn.losses import LossWeights as LossWeights
+    from bioviz_ssn.losses import discrimination_loss as discrimination_loss
     from bioviz_ssn.models.network import Network as Network
     from bioviz_ssn.models.ring import RingSSN as RingSSN
+    from bioviz_ssn.models.two_layer import TwoLayerFixedPoint as TwoLayerFixedPoint
+    from bioviz_ssn.models.two_layer import TwoLayerSSN as TwoLayerSSN
     from bioviz_ssn.models.two_population import TwoPopulationSSN as TwoPopulationSSN
     from bioviz_ssn.models.v1_layers import MiddleLayer as MiddleLayer
     from bioviz_ssn.models.v1_layers import SuperficialLayer as SuperficialLayer
@@ -34,20 +40,31 @@ if TYPE_CHECKING:
     from bioviz_ssn.rules.implicit_gradient import ImplicitGradient as ImplicitGradient
     from bioviz_ssn.simulation import Trajectory as Trajectory
     from bioviz_ssn.simulation import simulate as simulate
+    from bioviz_ssn.stimuli import StimulusSpec as StimulusSpec
+    from bioviz_ssn.stimuli import grating as grating
+    from bioviz_ssn.tasks import FineTask as FineTask
+    from bioviz_ssn.tasks import GeneralTask as GeneralTask
+    from bioviz_ssn.tasks import ImageTrials as ImageTrials
+    from bioviz_ssn.tasks import Trials as Trials
 
 _MODULES = {
     "errors": "FixedPointError InitializationError ParameterError",
     "fixed_point": "FixedPoint System fixed_point",
     "geometry": "GridSpec orientation_map ring_distance",
     "linearization": "jacobian stability stability_penalty susceptibility",
+    "losses": "LossWeights discrimination_loss",
     "models.network": "Network",
     "models.ring": "RingSSN",
+    "models.two_layer": "TwoLayerFixedPoint TwoLayerSSN",
     "models.two_population": "TwoPopulationSSN",
     "models.v1_layers": "MiddleLayer SuperficialLayer",
     "parameters": "LayerParams SSNParams",
     "power_law": "PowerLaw",
     "rules.implicit_gradient": "ImplicitGradient",
     "simulation": "Trajectory simulate",
+    "gabor": "DriveTable GaborBank",
+    "stimuli": "StimulusSpec grating",
+    "tasks": "FineTask GeneralTask ImageTrials Trials",
 }
 _PUBLIC = {name: module for module, names in _MODULES.items() for name in names.split()}
 

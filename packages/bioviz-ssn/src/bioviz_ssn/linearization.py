@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from bioviz_ssn.fixed_point import Layer, System, split
+from bioviz_ssn.fixed_point import FixedPoint, Layer, System, split
 from bioviz_ssn.solvers import pairs
 
 SLOWEST = 0.01
@@ -67,22 +67,26 @@ def decay(system: System, r: Array) -> Array:
 
 
 def stability_penalty(
-    layer: Layer[Any], params: Any, drive: Array, r: Array, *, slowest: float = SLOWEST
+    layer: Layer[Any], params: Any, drive: Array, fp: FixedPoint, *, slowest: float = SLOWEST
 ) -> Array:
     """`mean relu(1 - rho / slowest)^2`, rho being the decay of the slowest mode, per ms.
 
     It replaces the paper's dx term, which asks that 300 Euler steps have settled: that is zero for
     a well damped network too, but explodes near marginal stability. One rho per pair; a network
-    has one, at the mean gain of its batch. Differentiable.
+    has one, at the mean gain of its batch. Systems that did not converge have no part in it.
+    Differentiable.
     """
     system = layer.system(params, drive)
     if system.axis is not None:
-        rho = decay(system, r)
-    else:
-        mean = jnp.mean(_gain(system, r).reshape(-1, r.shape[-1]), axis=0)
-        matrix = mean[:, None] * system.weights - jnp.eye(r.shape[-1], dtype=r.dtype)
-        rho = -leading(matrix / system.tau[:, None])
-    return jnp.mean(jnp.square(jax.nn.relu(1 - rho / slowest)))
+        converged = jnp.expand_dims(fp.converged, system.axis)
+        r = jnp.where(converged, fp.r, 0)
+        excess = jnp.square(jax.nn.relu(1 - decay(system, r) / slowest))
+        return jnp.sum(jnp.where(fp.converged, excess, 0)) / max(excess.size, 1)
+    gain = jnp.where(fp.converged[..., None], _gain(system, fp.r), 0).reshape(-1, fp.r.shape[-1])
+    mean = jnp.sum(gain, axis=0) / jnp.maximum(jnp.sum(fp.converged), 1)
+    matrix = mean[:, None] * system.weights - jnp.eye(len(mean), dtype=mean.dtype)
+    rho = -leading(matrix / system.tau[:, None])
+    return jnp.square(jax.nn.relu(1 - rho / slowest))
 
 
 def leading(matrix: Array) -> Array:
