@@ -18,7 +18,7 @@ from bioviz_ssn.ablations import (
     trained_mask,
 )
 from bioviz_ssn.parameters import LayerParams, SSNParams
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 WEIGHTS = ((4.4, -1.66), (5.0, -1.24))
@@ -87,6 +87,7 @@ def test_all_but_a_group_and_the_group_alone_make_everything(without: str, only:
     assert alone
 
 
+@settings(deadline=None, max_examples=30)
 @given(st.lists(st.sampled_from([*GROUPS, *PARTS]), max_size=6), st.integers(1, 3))
 def test_a_mask_is_zero_or_one_and_the_same_for_every_seed(names: list[str], seeds: int) -> None:
     def by_seed(leaf: Any) -> np.ndarray:

@@ -128,7 +128,7 @@ def trained_mask(trained: Iterable[str], like: SSNParams, *, readout: bool = Fal
     `like` may have leading axes, such as one for seeds. `readout` trains the readout and its bias.
     """
     parts = parts_of(trained)
-    mask = jax.tree.map(jnp.zeros_like, like)
+    mask: SSNParams = jax.tree.map(jnp.zeros_like, like)
 
     def chosen(*names: str) -> list[float]:
         return [float(name in parts) for name in names]

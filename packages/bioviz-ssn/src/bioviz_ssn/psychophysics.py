@@ -31,8 +31,9 @@ class Staircase:
     """n-down-1-up: `down_after` passes in a row make the task harder by `step`, a fail easier.
 
     A block of trials passes where its accuracy is at least `criterion`. The offset stays within
-    `floor` and `cap`, in degrees, and the count of passes starts anew at every change. With `legacy`
-    it does not, and there is no floor: the published code goes down at every pass from the third.
+    `floor` and `cap`, in degrees, and the count of passes starts anew at every change. With
+    `legacy` it does not, and there is no floor: the published code goes down at every pass from the
+    third.
     """
 
     step: float = 0.1
@@ -43,7 +44,7 @@ class Staircase:
     legacy: bool = False
 
     def __post_init__(self) -> None:
-        if not (0 < self.step and 0 < self.floor < self.cap and 0 < self.criterion <= 1):
+        if not (self.step > 0 and 0 < self.floor < self.cap and 0 < self.criterion <= 1):
             raise ParameterError(
                 f"step and criterion must be positive and 0 < floor < cap, got {self}"
             )
@@ -110,13 +111,13 @@ class Psychometric:
             counts = np.stack([(codes == k).sum(-1) for k in range(bins)], -1)
             right, number = counts[..., 1::2], counts[..., ::2] + counts[..., 1::2]
             found = thresholds(self.offsets, right, number, form=self.form)[0]
-            return np.minimum(found, LARGEST)
+            return np.asarray(np.minimum(found, LARGEST))
 
         found = intervals.bootstrap(
             np.concatenate(codes).astype(float), rng=rng, level=level, statistic=statistic
         )
-        ends = (end if end < LARGEST else np.inf for end in found[:3])
-        return intervals.Interval(*ends, found.n)
+        estimate, low, high = (end if end < LARGEST else np.inf for end in found[:3])
+        return intervals.Interval(estimate, low, high, found.n)
 
 
 def fit_psychometric(
@@ -189,7 +190,7 @@ def _straightened(right: np.ndarray, number: np.ndarray) -> tuple[np.ndarray, np
 
 
 def _line(x: np.ndarray, y: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Slope and intercept by weighted least squares along the last axis; slope 0 if undetermined."""
+    """Weighted least squares along the last axis; slope 0 where it is undetermined."""
     mass = np.maximum(weight.sum(-1), np.finfo(float).tiny)
     middle, level = (weight * x).sum(-1) / mass, (weight * y).sum(-1) / mass
     apart = x - middle[..., None]

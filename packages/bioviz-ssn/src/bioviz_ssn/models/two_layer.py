@@ -164,9 +164,7 @@ class TwoLayerSSN:
         found: Array = self.bank.drive(images)
         return found
 
-    def fixed_point(
-        self, params: SSNParams, images: Array, **options: Any
-    ) -> TwoLayerFixedPoint:
+    def fixed_point(self, params: SSNParams, images: Array, **options: Any) -> TwoLayerFixedPoint:
         """The steady states for images; options as those of the function `fixed_point`."""
         return self.fixed_point_from_drive(params, self.drive(images), **options)
 
@@ -192,7 +190,9 @@ class TwoLayerSSN:
         """
         points = self.readout_points
         layers = (self.middle.output(fp.middle.r), fp.superficial.r)
-        kept = [(r, share) for r, share in zip(layers, self.readout_mix[::-1], strict=True) if share]
+        kept = [
+            (r, share) for r, share in zip(layers, self.readout_mix[::-1], strict=True) if share
+        ]
         rates = jnp.concatenate([r[..., points] for r, _ in kept], -1)
         shares = np.repeat([share for _, share in kept], len(points))
         if noise is not None:
