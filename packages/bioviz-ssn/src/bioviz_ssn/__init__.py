@@ -25,8 +25,12 @@ if TYPE_CHECKING:
     from bioviz_ssn.linearization import stability as stability
     from bioviz_ssn.linearization import stability_penalty as stability_penalty
     from bioviz_ssn.linearization import susceptibility as susceptibility
+    from bioviz_ssn.losses import LossWeights as LossWeights
+    from bioviz_ssn.losses import discrimination_loss as discrimination_loss
     from bioviz_ssn.models.network import Network as Network
     from bioviz_ssn.models.ring import RingSSN as RingSSN
+    from bioviz_ssn.models.two_layer import TwoLayerFixedPoint as TwoLayerFixedPoint
+    from bioviz_ssn.models.two_layer import TwoLayerSSN as TwoLayerSSN
     from bioviz_ssn.models.two_population import TwoPopulationSSN as TwoPopulationSSN
     from bioviz_ssn.models.v1_layers import MiddleLayer as MiddleLayer
     from bioviz_ssn.models.v1_layers import SuperficialLayer as SuperficialLayer
@@ -48,8 +52,10 @@ _MODULES = {
     "fixed_point": "FixedPoint System fixed_point",
     "geometry": "GridSpec orientation_map ring_distance",
     "linearization": "jacobian stability stability_penalty susceptibility",
+    "losses": "LossWeights discrimination_loss",
     "models.network": "Network",
     "models.ring": "RingSSN",
+    "models.two_layer": "TwoLayerFixedPoint TwoLayerSSN",
     "models.two_population": "TwoPopulationSSN",
     "models.v1_layers": "MiddleLayer SuperficialLayer",
     "parameters": "LayerParams SSNParams",

@@ -36,6 +36,17 @@ def bioviz_register(registry: Registrar) -> None:
   doi = {10.1016/j.neuron.2014.12.026}
 }""",
     )
+    registry.paper(
+        "jozsa-ssn",
+        "SSN-VisualCortex: a two-layer model of orientation perceptual learning",
+        authors=("Monika Jozsa", "Pecci", "Yashar Ahmadian", "Zoe Kourtzi"),
+        year=2024,
+        bibtex="""@misc{jozsassn,
+  title = {SSN-VisualCortex: a two-layer model of orientation perceptual learning},
+  author = {Jozsa, Monika and Pecci and Ahmadian, Yashar and Kourtzi, Zoe},
+  year = {2024}, howpublished = {https://github.com/monikajozsa/SSN-VisualCortex}
+}""",
+    )
     models = "bioviz_ssn.models"
     registry.model(
         "network",
@@ -57,6 +68,13 @@ def bioviz_register(registry: Registrar) -> None:
         summary="Cells on a ring of preferred orientations",
         framework="jax",
         paper="rubin-2015",
+    )
+    registry.model(
+        "two-layer",
+        f"{models}.two_layer:TwoLayerSSN.default",
+        summary="Middle and superficial layers of V1, with a readout",
+        framework="jax",
+        paper="jozsa-ssn",
     )
     registry.rule(
         "implicit-gradient",
