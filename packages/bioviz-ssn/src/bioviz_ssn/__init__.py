@@ -47,6 +47,13 @@ if TYPE_CHECKING:
     from bioviz_ssn.tasks import ImageTrials as ImageTrials
     from bioviz_ssn.tasks import Trials as Trials
 
+    from bioviz_ssn.analyses.contrast import contrast_response as contrast_response
+    from bioviz_ssn.analyses.operating_point import operating_point as operating_point
+    from bioviz_ssn.analyses.operating_point import steady_rates as steady_rates
+    from bioviz_ssn.analyses.paradoxical import paradoxical_scan as paradoxical_scan
+    from bioviz_ssn.analyses.plaids import plaid_weights as plaid_weights
+    from bioviz_ssn.analyses.size import size_tuning as size_tuning
+
 _MODULES = {
     "errors": "FixedPointError InitializationError ParameterError",
     "fixed_point": "FixedPoint System fixed_point",
@@ -65,6 +72,11 @@ _MODULES = {
     "gabor": "DriveTable GaborBank",
     "stimuli": "StimulusSpec grating",
     "tasks": "FineTask GeneralTask ImageTrials Trials",
+    "analyses.contrast": "contrast_response",
+    "analyses.operating_point": "operating_point steady_rates",
+    "analyses.paradoxical": "paradoxical_scan",
+    "analyses.plaids": "plaid_weights",
+    "analyses.size": "size_tuning",
 }
 _PUBLIC = {name: module for module, names in _MODULES.items() for name in names.split()}
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 EXCITATORY, INHIBITORY, REFERENCE = "#C93442", "#005493", "#57606B"
 """Colours of the house: red for E, blue for I, grey for what is compared with."""
 
-_BATCH = 16
+_BATCH = 8
 
 
 def steady_rates(model: Layer[Any], params: Any, drives: ArrayLike) -> np.ndarray:
