@@ -138,7 +138,8 @@ def leading(matrix: Array) -> Array:
     half, spread = (small[0, 0] + small[1, 1]) / 2, (small[0, 0] - small[1, 1]) / 2
     discriminant = spread**2 + small[0, 1] * small[1, 0]
     real = discriminant > 0
-    return half + jnp.where(real, jnp.sqrt(jnp.where(real, discriminant, 1)), 0)
+    found: Array = half + jnp.where(real, jnp.sqrt(jnp.where(real, discriminant, 1)), 0)
+    return found
 
 
 def _orthonormal(x: Array) -> Array:
