@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, ClassVar, NamedTuple, Self
 
 import jax
@@ -100,7 +101,7 @@ class Cohort:
 
     def __call__(self, inputs: Array, /) -> Array:
         """The answers z `(trials, seeds)` to orientations, without noise."""
-        return self._observed(inputs).z
+        return self.observe(inputs).z
 
     def activations(self, inputs: Array, /) -> dict[str, Array]:
         """Steady rates of both layers, `(trials, seeds * 2 * cells)`, without noise."""
@@ -126,7 +127,10 @@ class Cohort:
         member: TwoLayerSSN = jax.tree.map(lambda leaf: leaf[seed], self.network)
         return member
 
-    def _observed(self, orientations: Array, noise: Array | None = None) -> Observation:
+    def observe(
+        self, orientations: Array, noise: Array | None = None, **options: Any
+    ) -> Observation:
+        """What trials evoke; options as those of `fixed_point`. Without noise the noise is 0."""
         angles = jnp.asarray(orientations)
         if angles.ndim != 3 or angles.shape[1:] != (len(self), 2):
             raise ParameterError(
@@ -136,17 +140,22 @@ class Cohort:
             noise = jnp.zeros((*angles.shape, self.n_noise), self.mean_rates.dtype)
         to_drives, to_readout = self.split_noise(noise)
         out: Any = Observation._make([1, 1, 1, 1, 1, 0])
-        observe_one = jax.vmap(_observe, (0, 0, 1, 1, 1), out)
+        observe_one = jax.vmap(partial(_observe, options), (0, 0, 1, 1, 1), out)
         found: Observation = observe_one(self.network, self.table, angles, to_drives, to_readout)
         return found
 
 
 def _observe(
-    network: TwoLayerSSN, table: DriveTable, angles: Array, to_drives: Array, to_readout: Array
+    options: dict[str, Any],
+    network: TwoLayerSSN,
+    table: DriveTable,
+    angles: Array,
+    to_drives: Array,
+    to_readout: Array,
 ) -> Observation:
     """One seed's trials."""
     drive = table.drive(angles, to_drives)
-    fp = network.fixed_point_from_drive(network.params, drive)
+    fp = network.fixed_point_from_drive(network.params, drive, **options)
     features = network.features(fp, to_readout)
     z = (features[:, 0] - features[:, 1]) @ network.params.readout + network.params.bias
     middle, superficial = fp.middle.r, fp.superficial.r
@@ -165,25 +174,33 @@ BLOCK = 50
 """Trials that are observed together, so that one compiled function serves every test."""
 
 
-@jax.jit
-def _observe_block(cohort: Cohort, orientations: Array, noise: Array) -> Observation:
-    return cohort._observed(orientations, noise)
+@partial(jax.jit, static_argnames=("solver", "max_steps", "tol"))
+def _observe_block(
+    cohort: Cohort, orientations: Array, noise: Array, **options: Any
+) -> Observation:
+    return cohort.observe(orientations, noise, **options)
 
 
-def observe(cohort: Cohort, orientations: np.ndarray, noise: np.ndarray) -> Observation:
-    """What noisy trials `(trials, seeds, 2)` evoke, as NumPy arrays; compiled once per cohort size.
+def observe(
+    cohort: Cohort,
+    orientations: np.ndarray,
+    noise: np.ndarray,
+    *,
+    block: int = BLOCK,
+    **options: Any,
+) -> Observation:
+    """`Cohort.observe` in blocks of trials, as NumPy arrays; compiled once per cohort and block.
 
-    `noise` is as `Cohort` takes it; `decay` is the least of all blocks of trials.
+    `decay` is the least of all blocks.
     """
     count = len(orientations)
-    filled = -count % BLOCK
-    wrap = np.arange(count + filled) % count
+    wrap = np.arange(count + -count % block) % count
     blocks = [
-        jax.device_get(_observe_block(cohort, orientations[part], noise[part]))
-        for part in wrap.reshape(-1, BLOCK)
+        jax.device_get(_observe_block(cohort, orientations[part], noise[part], **options))
+        for part in wrap.reshape(-1, block)
     ]
     found: Any = [np.concatenate(parts)[:count] for parts in zip(*blocks, strict=True)]
-    return Observation._make([*found[:-1], np.min([block.decay for block in blocks], axis=0)])
+    return Observation._make([*found[:-1], np.min([found.decay for found in blocks], axis=0)])
 
 
 def stacked(trees: Sequence[Any]) -> Any:

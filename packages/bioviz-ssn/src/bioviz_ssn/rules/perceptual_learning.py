@@ -19,6 +19,8 @@ from bioviz_ssn.parameters import SSNParams
 
 LAYERS, TYPES = "ms", "EI"
 FINE = LossWeights()
+MAX_STEPS = 60
+"""Of the solver, for a state that the chord does not find: sound networks take ten or so."""
 CENTER = 5
 """Points per side of what the fine task reads, which the flip rule turns over."""
 
@@ -46,7 +48,7 @@ class PerceptualLearning:
     trial counts: seeds where `mask` is 0 are left as they are, and where `flip` is 1 the central
     readout, the bias and their first moments change sign instead of learning.
 
-    A seed whose loss or gradient is not finite is left as it was and marked in `Cohort.seen`; the
+    A seed whose loss or gradient is not finite, or more states lost than it has trials, is left as it was and marked in `Cohort.seen`; the
     others do not notice. A rule is a pytree: rules that differ in numbers share a compiled step.
     """
 
@@ -87,17 +89,20 @@ class PerceptualLearning:
         """One step of every seed that learns."""
         del seed  # the noise is in the batch
         params = model.network.params
+        everyone = jnp.ones(len(params.bias), bool)
+        learns = batch["mask"][0] > 0 if "mask" in batch else everyone
         to_drives, to_readout = model.split_noise(batch["noise"])
         trials = (batch["orientations"], batch["labels"], to_drives, to_readout)
-        own = (model.network, model.table, model.mean_rates)
+        # Seeds that do not learn see nothing, which costs the solver nothing.
+        table = replace(model.table, gains=model.table.gains * learns[:, None])
+        own = (model.network, table, model.mean_rates)
         grade = jax.value_and_grad(self._loss, has_aux=True)
         axes = (0, (0, 0, 0), (1, 1, 1, 1))
         (loss, found), slope = jax.vmap(grade, axes)(params, own, trials)
         slope = jax.tree.map(jnp.multiply, slope, self.trained)
 
-        sound = jnp.isfinite(loss) & _finite(slope)
-        everyone = jnp.ones(loss.shape, bool)
-        learns = batch["mask"][0] > 0 if "mask" in batch else everyone
+        lost = found.n_unconverged > batch["labels"].shape[0]
+        sound = jnp.isfinite(loss) & _finite(slope) & ~lost
         flips = batch["flip"][0] > 0 if "flip" in batch else ~everyone
         change, moved = jax.vmap(self.optimizer.update)(slope, state, params)
         rate = -self.learning_rate * everyone
@@ -129,7 +134,7 @@ class PerceptualLearning:
         amounts: Any = self.amounts
         return discrimination_loss(
             network, params, drive, labels, to_readout,
-            weights=replace(self.static, **amounts), mean_rates=mean_rates,
+            weights=replace(self.static, **amounts), mean_rates=mean_rates, max_steps=MAX_STEPS,
         )  # fmt: skip
 
 
