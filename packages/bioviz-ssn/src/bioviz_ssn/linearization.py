@@ -102,13 +102,14 @@ def leading(matrix: Array) -> Array:
     step = 1 / jnp.maximum(jnp.max(jnp.sum(jnp.abs(fixed), axis=-1)), np.finfo(fixed.dtype).tiny)
     scaled = step * fixed
     power = jnp.eye(n, dtype=fixed.dtype) + scaled + scaled @ scaled / 2
-    for _ in range(_SQUARINGS):
-        power = power @ power
-        power = power / jnp.max(jnp.abs(power))
+    # Loops rather than their bodies in a row: XLA compiles each once.
+    power = jax.lax.fori_loop(0, _SQUARINGS, lambda _, p: _scaled(p @ p), power)
     place = jnp.arange(n, dtype=fixed.dtype)
-    right = left = _orthonormal(jnp.stack([1 + 0.1 * jnp.cos(place), jnp.sin(place + 1)], -1))
-    for _ in range(_PASSES):
-        right, left = _orthonormal(power @ right), _orthonormal(power.T @ left)
+    start = _orthonormal(jnp.stack([1 + 0.1 * jnp.cos(place), jnp.sin(place + 1)], -1))
+    both = jnp.stack([power, power.T])
+    right, left = jax.lax.fori_loop(
+        0, _PASSES, lambda _, x: jax.vmap(_orthonormal)(both @ x), jnp.stack([start, start])
+    )
     overlap = left.T @ right
     seen = left.T @ (matrix @ right)
     det = overlap[0, 0] * overlap[1, 1] - overlap[0, 1] * overlap[1, 0]
@@ -119,7 +120,12 @@ def leading(matrix: Array) -> Array:
     half, spread = (small[0, 0] + small[1, 1]) / 2, (small[0, 0] - small[1, 1]) / 2
     discriminant = spread**2 + small[0, 1] * small[1, 0]
     real = discriminant > 0
-    return half + jnp.where(real, jnp.sqrt(jnp.where(real, discriminant, 1)), 0)
+    found: Array = half + jnp.where(real, jnp.sqrt(jnp.where(real, discriminant, 1)), 0)
+    return found
+
+
+def _scaled(x: Array) -> Array:
+    return x / jnp.max(jnp.abs(x))
 
 
 def _orthonormal(x: Array) -> Array:
