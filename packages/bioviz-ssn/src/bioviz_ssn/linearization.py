@@ -113,21 +113,15 @@ def leading(matrix: Array) -> Array:
     fixed = jax.lax.stop_gradient(matrix)
     step = 1 / jnp.maximum(jnp.max(jnp.sum(jnp.abs(fixed), axis=-1)), np.finfo(fixed.dtype).tiny)
     scaled = step * fixed
-
-    def square(_: int, power: Array) -> Array:
-        power = power @ power
-        return power / jnp.max(jnp.abs(power))
-
     power = jnp.eye(n, dtype=fixed.dtype) + scaled + scaled @ scaled / 2
-    power = jax.lax.fori_loop(0, _SQUARINGS, square, power)
-
-    def turn(_: int, sides: tuple[Array, Array]) -> tuple[Array, Array]:
-        right, left = sides
-        return _orthonormal(power @ right), _orthonormal(power.T @ left)
-
+    # Loops rather than their bodies in a row: XLA compiles each once.
+    power = jax.lax.fori_loop(0, _SQUARINGS, lambda _, p: _scaled(p @ p), power)
     place = jnp.arange(n, dtype=fixed.dtype)
-    first = _orthonormal(jnp.stack([1 + 0.1 * jnp.cos(place), jnp.sin(place + 1)], -1))
-    right, left = jax.lax.fori_loop(0, _PASSES, turn, (first, first))
+    start = _orthonormal(jnp.stack([1 + 0.1 * jnp.cos(place), jnp.sin(place + 1)], -1))
+    both = jnp.stack([power, power.T])
+    right, left = jax.lax.fori_loop(
+        0, _PASSES, lambda _, x: jax.vmap(_orthonormal)(both @ x), jnp.stack([start, start])
+    )
     overlap = left.T @ right
     seen = left.T @ (matrix @ right)
     det = overlap[0, 0] * overlap[1, 1] - overlap[0, 1] * overlap[1, 0]
@@ -138,7 +132,12 @@ def leading(matrix: Array) -> Array:
     half, spread = (small[0, 0] + small[1, 1]) / 2, (small[0, 0] - small[1, 1]) / 2
     discriminant = spread**2 + small[0, 1] * small[1, 0]
     real = discriminant > 0
-    return half + jnp.where(real, jnp.sqrt(jnp.where(real, discriminant, 1)), 0)
+    found: Array = half + jnp.where(real, jnp.sqrt(jnp.where(real, discriminant, 1)), 0)
+    return found
+
+
+def _scaled(x: Array) -> Array:
+    return x / jnp.max(jnp.abs(x))
 
 
 def _orthonormal(x: Array) -> Array:

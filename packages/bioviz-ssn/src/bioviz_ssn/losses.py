@@ -63,6 +63,7 @@ def discrimination_loss(
     *,
     weights: LossWeights = LossWeights(),
     mean_rates: ArrayLike = MEAN_RATES,
+    max_steps: int | None = None,
 ) -> tuple[Array, Evaluation]:
     """The loss of a batch of trials, and its parts.
 
@@ -71,7 +72,7 @@ def discrimination_loss(
     readout. Terms with weight 0 are not computed. With `model.legacy` rate penalties see what the
     published code sees: the reference only, and not the last superficial I cell.
     """
-    fp = model.fixed_point_from_drive(params, drive)
+    fp = model.fixed_point_from_drive(params, drive, max_steps=max_steps)
     z = model.decide(params, fp, noise)
     mean, peak = _population_rates(model, fp)
     parts = {

@@ -93,10 +93,9 @@ def refilled(name: str, params: Any, state: Any) -> Any:
     """The leaves of `state` in the structure of `params`; `ParameterError` where shapes differ."""
     leaves = [jnp.asarray(leaf) for leaf in jax.tree.leaves(state)]
     own, structure = jax.tree.flatten(params)
-    if [x.shape for x in leaves] != [x.shape for x in own]:
-        raise ParameterError(
-            f"the state has shapes {[x.shape for x in leaves]}, {name} needs {[x.shape for x in own]}"
-        )
+    given, needed = [x.shape for x in leaves], [x.shape for x in own]
+    if given != needed:
+        raise ParameterError(f"the state has shapes {given}, {name} needs {needed}")
     return jax.tree.unflatten(structure, leaves)
 
 

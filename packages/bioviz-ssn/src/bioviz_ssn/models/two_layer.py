@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 
 from bioviz_ssn.errors import ParameterError
 from bioviz_ssn.fixed_point import FixedPoint, fixed_point
+from bioviz_ssn.gabor import GaborBank
 from bioviz_ssn.geometry import GridSpec, orientation_map
 from bioviz_ssn.models.network import refilled
 from bioviz_ssn.models.v1_layers import GRID, MiddleLayer, SuperficialLayer
@@ -25,6 +26,8 @@ GUESSING = 0.02
 """Share of the answers that are guesses, which keeps the cross-entropy finite."""
 MIDDLE = ((4.4, -1.66), (5.0, -1.24))
 SUPERFICIAL = ((4.3, -1.5), (5.0, -1.2))
+FEEDFORWARD = (0.9, 0.8)
+GAINS = (0.35, 0.2)
 READOUT = 0.25 / 9
 """Standard deviation of the readout weights before training."""
 
@@ -75,7 +78,7 @@ class TwoLayerSSN:
     params: SSNParams
     middle: MiddleLayer
     superficial: SuperficialLayer
-    bank: Any = None
+    bank: GaborBank | None = None
     grid: GridSpec = field(default=GRID, metadata={"static": True})
     readout_side: int = field(default=5, metadata={"static": True})
     readout_mix: tuple[float, float] = field(default=(1.0, 0.0), metadata={"static": True})
@@ -88,7 +91,7 @@ class TwoLayerSSN:
         params: SSNParams,
         orientations: ArrayLike,
         *,
-        bank: Any = None,
+        bank: GaborBank | None = None,
         grid: GridSpec = GRID,
         readout_side: int = 5,
         readout_mix: tuple[float, float] = (1.0, 0.0),
@@ -135,12 +138,13 @@ class TwoLayerSSN:
         params = SSNParams(
             LayerParams.create(MIDDLE),
             LayerParams.create(SUPERFICIAL, kappa=np.zeros((2, 2, 2))),
-            jnp.log(jnp.array([0.9, 0.8])),
+            jnp.log(jnp.array(FEEDFORWARD)),
             jnp.zeros(2),
             readout,
             jnp.zeros(()),
         )
-        return cls.create(params, orientations, grid=grid, readout_side=side)
+        bank = GaborBank.create(orientations, GAINS, grid)
+        return cls.create(params, orientations, bank=bank, grid=grid, readout_side=side)
 
     @property
     def legacy(self) -> bool:
@@ -161,8 +165,7 @@ class TwoLayerSSN:
         """What the filters give for images: `(..., phases, 2, points)`, before rectification."""
         if self.bank is None:
             raise ParameterError("this model has no filter bank: give drives, or a bank")
-        found: Array = self.bank.drive(images)
-        return found
+        return self.bank.drive(images)
 
     def fixed_point(self, params: SSNParams, images: Array, **options: Any) -> TwoLayerFixedPoint:
         """The steady states for images; options as those of the function `fixed_point`."""
