@@ -10,6 +10,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from bioviz_ssn.analyses.contrast import contrast_response as contrast_response
+    from bioviz_ssn.analyses.operating_point import operating_point as operating_point
+    from bioviz_ssn.analyses.operating_point import steady_rates as steady_rates
+    from bioviz_ssn.analyses.paradoxical import paradoxical_scan as paradoxical_scan
+    from bioviz_ssn.analyses.plaids import plaid_weights as plaid_weights
+    from bioviz_ssn.analyses.size import size_tuning as size_tuning
     from bioviz_ssn.errors import FixedPointError as FixedPointError
     from bioviz_ssn.errors import InitializationError as InitializationError
     from bioviz_ssn.errors import ParameterError as ParameterError
@@ -46,13 +52,6 @@ if TYPE_CHECKING:
     from bioviz_ssn.tasks import GeneralTask as GeneralTask
     from bioviz_ssn.tasks import ImageTrials as ImageTrials
     from bioviz_ssn.tasks import Trials as Trials
-
-    from bioviz_ssn.analyses.contrast import contrast_response as contrast_response
-    from bioviz_ssn.analyses.operating_point import operating_point as operating_point
-    from bioviz_ssn.analyses.operating_point import steady_rates as steady_rates
-    from bioviz_ssn.analyses.paradoxical import paradoxical_scan as paradoxical_scan
-    from bioviz_ssn.analyses.plaids import plaid_weights as plaid_weights
-    from bioviz_ssn.analyses.size import size_tuning as size_tuning
 
 _MODULES = {
     "errors": "FixedPointError InitializationError ParameterError",

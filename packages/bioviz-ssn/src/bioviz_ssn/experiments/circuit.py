@@ -62,7 +62,7 @@ class Circuit:
     question: ClassVar[str] = "Can one circuit both add up weak inputs and normalize strong ones?"
     claims: ClassVar[tuple[Claim, ...]] = (residuals.CLAIM, *certificates.CLAIMS, GENERIC)
     presets: ClassVar[dict[str, dict[str, object]]] = {
-        "smoke": {"seeds": 1, "draws": 4, "contrasts": 17, "networks": 4},
+        "smoke": {"seeds": 1, "draws": 4, "contrasts": 25, "networks": 4},
         "laptop": {},
         "paper": {"seeds": 50, "networks": 1000},
     }
@@ -158,9 +158,7 @@ class Circuit:
         )
         return {
             "plaid_weight_error": float(np.abs(plaid.arrays["weights"] - table).max()),
-            "feedforward_weight_error": float(
-                np.abs(feedforward - certificates.FEEDFORWARD).max()
-            ),
+            "feedforward_weight_error": float(np.abs(feedforward - certificates.FEEDFORWARD).max()),
             "feedforward_table_error": float(np.abs(feedforward - table).max()),
             "normalized_share": shares,
         }
@@ -198,6 +196,7 @@ class Circuit:
 
 def feedforward_weights() -> np.ndarray:
     """Plaid weights of the same ring with W = 0, whose rates are phi(h)."""
+    import jax.numpy as jnp
     import numpy as np
 
     import bioviz_ssn as ssn
@@ -207,7 +206,7 @@ def feedforward_weights() -> np.ndarray:
     e = len(ring.orientations)
     c = np.array(certificates.CONTRASTS)
     one, two = (np.asarray(ring.grating(c, angle))[:, :e] for angle in (45.0, 135.0))
-    rates = [np.asarray(ring.law.rate(h)) for h in (one, two, one + two)]
+    rates = [np.asarray(ring.law.rate(jnp.asarray(h))) for h in (one, two, one + two)]
     return summation(rates[0] + rates[1], rates[2])[0]
 
 

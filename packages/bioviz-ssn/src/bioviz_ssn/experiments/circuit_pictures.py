@@ -53,9 +53,9 @@ def plaids(run: Run, plaid: Result, feedforward: np.ndarray, sets: Sequence[Ring
         left.plot(c, feedforward, color=figures.GREY, ls=figures.DASH, lw=1.8)
     figures.mark_line(left, 1)
     figures.log_axis(left, "x", ticks=tuple(c.tolist()))
-    figures.label_line(left, c[0], feedforward[0], "W = 0", figures.GREY, dx=2, dy=-9)
-    figures.label_line(left, c[1], weights[1], "ring", figures.TEAL, dx=8, dy=4)
-    left.set(xlabel="contrast of each grating", ylabel="weight of the sum", ylim=(0, None))
+    figures.label_line(left, c[-1], feedforward[-1], "W = 0", figures.GREY, dx=0, dy=7, ha="right")
+    figures.label_line(left, c[1], weights[1], "ring", figures.TEAL, dx=8)
+    left.set(xlabel="contrast of each grating", ylabel="weight of the sum", ylim=(0, 2))
     figures.title(left, "Plaid summation", "a")
     _draw_plaid_profiles(right, plaid)
     share = float(np.mean(np.concatenate([rings.normalized for rings in sets])))
@@ -81,12 +81,12 @@ def sizes(run: Run, found: Mapping[float, Result]) -> None:
             size, rate = found[c].arrays["sizes"], found[c].arrays["rates"][:, 0]
             left.plot(size, rate / rate.max(), color=color, lw=1.8)
             left.plot(size[rate.argmax()], 1, "o", color=color)
-        c = np.array(list(found))
+        contrasts = np.array(list(found))
         for name, color, dash in (("E", figures.RED, "-"), ("I", figures.BLUE, figures.DASH)):
             index = [one.scalars[f"suppression_{name}"] for one in found.values()]
             look = figures.hollow(color) if name == "I" else {"marker": "o"}
-            right.plot(c, 100 * np.array(index), color=color, ls=dash, **look)
-            figures.label_line(right, c[-1], 100 * index[-1], name, color)
+            right.plot(contrasts, 100 * np.array(index), color=color, ls=dash, **look)
+            figures.label_line(right, contrasts[-1], 100 * index[-1], name, color)
     left.set(xlabel="diameter (degrees)", ylabel="E rate over its largest", ylim=(0, 1.08))
     _list_contrasts(left, shown, x=0.97, y=0.05)
     figures.log_axis(right, "x", ticks=tuple(found))
@@ -127,7 +127,7 @@ def paradox(run: Run, drives: np.ndarray, scan: Result) -> float:
     for name, value, color in zip("IE", last, (figures.BLUE, figures.RED), strict=True):
         figures.label_line(right, gain[-1], value, name, color)
     left.set(xlabel="drive to both cells", ylabel="rate (Hz)", ylim=(0, None))
-    right.set(xlabel="gain of E alone, s W_EE", ylabel="change (Hz per unit)")
+    right.set(xlabel="gain of the E cell alone", ylabel="change (Hz per unit)")
     figures.title(left, "Steady rates", "a")
     figures.title(right, "Extra drive to I", "b")
     agree = int((np.sign(slope) == np.sign(1 - gain)).sum())
@@ -182,7 +182,9 @@ def _draw_tuning(ax: Axes, orientations: np.ndarray, curves: np.ndarray) -> None
                 ax, orientations[e.argmax()], e.max(), f"{c:g}", figures.INK, dx=0, dy=6,
                 ha="center",
             )  # fmt: skip
-    ax.set(xlabel="preferred orientation (degrees)", ylabel="E rate (Hz)", xticks=(0, 45, 90, 135, 180))
+    ax.set(
+        xlabel="preferred orientation (degrees)", ylabel="E rate (Hz)", xticks=(0, 45, 90, 135, 180)
+    )
     ax.set_ylim(0, 1.12 * curves[:, :count].max())
     figures.title(ax, "Tuning by contrast", "b")
 
@@ -219,9 +221,9 @@ def _draw_plaid_profiles(ax: Axes, plaid: Result) -> None:
             top = max(both.max(), total.max())
             ax.plot(angles, both / top, color=color, lw=1.8, label=f"contrast {c[k]:g}")
             ax.plot(angles, total / top, color=color, lw=1.2, ls=figures.DASH)
-        ax.legend(loc="lower center", handlelength=1.6)
+        ax.legend(loc="upper center", ncols=2, handlelength=1.6)
     ax.set(
-        xlabel="preferred orientation (degrees)", ylabel="E rate (relative)", ylim=(0, 1.05),
+        xlabel="preferred orientation (degrees)", ylabel="E rate (relative)", ylim=(0, 1.25),
         xticks=(0, 45, 90, 135, 180),
     )  # fmt: skip
     figures.title(ax, "Plaid against sum", "b")

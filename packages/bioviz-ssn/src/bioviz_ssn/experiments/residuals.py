@@ -13,6 +13,7 @@ from jax import Array
 
 import bioviz_ssn as ssn
 from bioviz_ssn.fixed_point import fixed_point
+from bioviz_ssn.rejection import PAPER_BOUNDS, PAPER_RANGES
 
 CLAIM = Claim(
     id="ssn-residual",
@@ -34,11 +35,10 @@ CLAIM = Claim(
 DRAWS = 10_000
 SLOW = 0.01
 """Per ms: a mode that decays slower takes over 100 ms."""
-LOW, HIGH = np.array([4.0, 1.2, 4.6, 0.8]), np.array([4.8, 2.0, 5.4, 1.6])
-"""Ranges of |J_EE|, |J_EI|, |J_IE| and |J_II| before training, in both layers."""
-MEANS, PEAKS = (5.0, 80.0), (10.0, 151.0)
-"""Hz: what the mean and the largest rate of either type must lie in."""
+SETTLING = 2000
+"""Milliseconds that a pair may take to settle from rest, to be accepted."""
 
+_LOW, _HIGH = np.array([getattr(PAPER_RANGES, f"j_{ab}") for ab in ("ee", "ei", "ie", "ii")]).T
 _SIGNS = np.array([1, -1, 1, -1])
 _TAU = np.array([20.0, 10.0])
 _LAW = ssn.PowerLaw()
@@ -110,10 +110,10 @@ def certify(rng: np.random.Generator, networks: int) -> Iterator[Solved]:
     Drives are what the filters of one orientation map make of gratings. `networks` is how many
     draws are solved in the superficial layer too, each for eight orientations.
     """
-    draws, preferred = accepted(rng, DRAWS), ssn.orientation_map(rng)
+    preferred = ssn.orientation_map(rng)
     responses = filter_responses(preferred)
+    draws, drive = accepted(rng, DRAWS, responses)
     weights = np.moveaxis(draws.middle, 0, -1)
-    drive = _drive(draws, np.arange(DRAWS), rng.choice(responses.ravel(), DRAWS))
     with jax.enable_x64(True):
         slowed = slow_weights(weights, drive)
         layers = list(superficial_networks(draws, preferred, responses, networks))
@@ -124,24 +124,52 @@ def certify(rng: np.random.Generator, networks: int) -> Iterator[Solved]:
             yield _summary("superficial networks", precision, solve_networks(layers))
 
 
-def accepted(rng: np.random.Generator, count: int) -> Draws:
-    """Draws that obey both inequalities of the middle layer.
+def accepted(
+    rng: np.random.Generator, count: int, responses: np.ndarray
+) -> tuple[Draws, np.ndarray]:
+    """Draws that pass what a middle pair can be asked, and a drive `(2, draws)` for each.
 
-    1.1 |J_EE J_II| < |J_EI J_IE|, so that strong drive leaves a steady state, and
-    1.1 |J_EI| g_I < |J_II| g_E, so that it excites the E cells.
+    1.1 |J_EE J_II| < |J_EI J_IE|, so that strong drive leaves a steady state;
+    1.1 |J_EI| g_I < |J_II| g_E, so that it excites the E cell; and, driven by one of `responses`,
+    the pair settles from rest, no rate above the largest accepted one.
     """
-    u = np.empty((0, 14))
-    while len(u) < count:
-        more = rng.random((count, 14))
-        ee, ei, ie, ii = (LOW + (HIGH - LOW) * more[:, :4]).T
-        g_e, g_i = (0.15 + 0.3 * more[:, 12:]).T
-        good = (1.1 * ee * ii < ei * ie) & (1.1 * ei * g_i < ii * g_e)
-        u = np.concatenate([u, more[good]])
-    j = [
-        (_SIGNS * (LOW + (HIGH - LOW) * u[:count, i : i + 4])).reshape(-1, 2, 2) for i in (0, 4)
+    kept, drives = np.empty((0, 14)), np.empty((2, 0))
+    while len(kept) < count:
+        u = rng.random((count, 14))
+        draws = _draws(u)
+        (ee, ei), (ie, ii) = np.abs(np.moveaxis(draws.middle, 0, -1))
+        g_e, g_i = draws.gains.T
+        drive = _drive(draws, np.arange(count), rng.choice(responses.ravel(), count))
+        good = np.flatnonzero((1.1 * ee * ii < ei * ie) & (1.1 * ei * g_i < ii * g_e))
+        good = good[settles(np.moveaxis(draws.middle[good], 0, -1), drive[:, good])]
+        kept = np.concatenate([kept, u[good]])
+        drives = np.concatenate([drives, drive[:, good]], axis=1)
+    return _draws(kept[:count]), drives[:, :count]
+
+
+def settles(weights: np.ndarray, drive: np.ndarray) -> np.ndarray:
+    """Whether pairs come to rest within bounds, by two seconds of Euler steps of 1 ms."""
+    r = np.zeros_like(drive)
+    largest = PAPER_BOUNDS.largest[1]
+    for _ in range(SETTLING):
+        u = np.maximum(weights[:, 0] * r[0] + weights[:, 1] * r[1] + drive, 0)
+        change = _LAW.k * u**2 - r
+        # What has left the bounds by far does not come back, and must not overflow.
+        r = np.minimum(r + change / _TAU[:, None], 10 * largest)
+    calm: np.ndarray = (np.abs(change) < 1e-3 * (1 + r)).all(0) & (r < largest).all(0)
+    return calm
+
+
+def _draws(u: np.ndarray) -> Draws:
+    """Parameters from numbers in [0, 1), `(draws, 14)`."""
+    j = [(_SIGNS * (_LOW + (_HIGH - _LOW) * u[:, i : i + 4])).reshape(-1, 2, 2) for i in (0, 4)]
+    scaled = [
+        low + (high - low) * part
+        for (low, high), part in zip(
+            (PAPER_RANGES.c, PAPER_RANGES.f, PAPER_RANGES.g), np.split(u[:, 8:], 3, 1), strict=True
+        )
     ]
-    baseline, f, gains = np.split(u[:count, 8:], 3, axis=1)
-    return Draws(j[0], j[1], 4.5 + baseline, 0.6 + 0.6 * f, 0.15 + 0.3 * gains)
+    return Draws(*j, *scaled)
 
 
 def filter_responses(preferred: np.ndarray) -> np.ndarray:
@@ -153,9 +181,9 @@ def filter_responses(preferred: np.ndarray) -> np.ndarray:
 
 def solve_pairs(weights: np.ndarray, drive: np.ndarray) -> Found:
     """Pairs `(2, 2, pairs)`; residual and decay are computed here from the rates, in float64."""
-    w, h = jnp.asarray(weights), jnp.asarray(drive)
-    fp = fixed_point(Pairs(), w, h)
-    w, h, r = (np.asarray(x, float) for x in (w, h, fp.r))
+    given = jnp.asarray(weights), jnp.asarray(drive)
+    fp = fixed_point(Pairs(), *given)
+    w, h, r = (np.asarray(x, float) for x in (*given, fp.r))
     u = np.einsum("abp,bp->ap", w, r) + h
     residual = np.abs(_LAW.k * np.maximum(u, 0) ** 2 - r).max(0)
     s = 2 * _LAW.k * np.maximum(u, 0)
@@ -176,7 +204,7 @@ def slow_weights(weights: np.ndarray, drive: np.ndarray, steps: int = 7) -> np.n
         middle = (low + high) / 2
         raised[0, 0] = middle * weights[0, 0]
         found = solve_pairs(raised, drive)
-        in_range = found.bound < 1e-5 * (1 + PEAKS[1])
+        in_range = found.bound < 1e-5 * (1 + PAPER_BOUNDS.largest[1])
         sound = found.converged & (found.decay > 1e-4) & in_range
         low, high = np.where(sound, middle, low), np.where(sound, high, middle)
     raised[0, 0] = low * weights[0, 0]
@@ -208,7 +236,11 @@ def superficial_networks(
         )
         types = np.split(np.asarray(fp.r), 2, axis=-1)
         means, peaks = ([float(f(r)) for r in types] for f in (np.mean, np.max))
-        if fp.converged.all() and _within(means, MEANS) and _within(peaks, PEAKS):
+        if (
+            fp.converged.all()
+            and _within(means, PAPER_BOUNDS.mean)
+            and _within(peaks, PAPER_BOUNDS.largest)
+        ):
             count -= 1
             yield SuperficialNetwork(*map(np.asarray, (system.weights, system.drive, fp.r)))
 
@@ -217,10 +249,11 @@ def solve_networks(networks: list[SuperficialNetwork]) -> Found:
     """The steady states of all drives; decay is that of the network's strongest response."""
     found = []
     for network in networks:
-        w, h, near = (jnp.asarray(x) for x in (network.weights, network.drive, network.near))
-        tau = np.repeat(_TAU, len(w) // 2)
-        fp = fixed_point(ssn.Network(w, jnp.asarray(tau)), w, h, r0=near)
-        w, h, r = (np.asarray(x, float) for x in (w, h, fp.r))
+        given = jnp.asarray(network.weights), jnp.asarray(network.drive)
+        tau = np.repeat(_TAU, len(network.weights) // 2)
+        model = ssn.Network(given[0], jnp.asarray(tau))
+        fp = fixed_point(model, *given, r0=jnp.asarray(network.near))
+        w, h, r = (np.asarray(x, float) for x in (*given, fp.r))
         u = r @ w.T + h
         residual = np.abs(_LAW.k * np.maximum(u, 0) ** 2 - r).max(-1)
         gain = 2 * _LAW.k * np.maximum(u[r.sum(-1).argmax()], 0)

@@ -11,7 +11,7 @@ HALF_WIDTH = 4.0
 WEIGHTS = ((1.0, -1.0), (1.25, -0.75))
 REACH = ((0.4, 0.1), (0.8, 0.1))
 """Degrees, [[E from E, E from I], [I from E, I from I]]: E cells reach I cells furthest."""
-SIZES = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
+SIZES = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0, 5.5, 6.0)
 EDGE = 0.1
 
 
