@@ -8,29 +8,11 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import numpy as np
-from bioviz_core.interfaces import Claim, Part
 from jax import Array
 
 import bioviz_ssn as ssn
 from bioviz_ssn.fixed_point import fixed_point
 from bioviz_ssn.rejection import PAPER_BOUNDS, PAPER_RANGES
-
-CLAIM = Claim(
-    id="ssn-residual",
-    sentence="Every accepted network is solved to the precision of its numbers",
-    source="theory",
-    metric="residual",
-    rule="<=",
-    bound=1e-10,
-    unit="Hz",
-    tags=("certificate",),
-    also=(
-        Part("float32_residual_over_bound", "<=", 1.0),
-        Part("unconverged", "exact", 0),
-        Part("slow_systems", ">=", 1000),
-    ),
-)
-"""`float32_residual_over_bound` is the largest residual over `1e-5 (1 + max r)`."""
 
 DRAWS = 10_000
 SLOW = 0.01
