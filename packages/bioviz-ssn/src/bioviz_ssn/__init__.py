@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from bioviz_ssn.analyses.contrast import contrast_response as contrast_response
+    from bioviz_ssn.analyses.mvpa import learning_modulation as learning_modulation
     from bioviz_ssn.analyses.operating_point import operating_point as operating_point
     from bioviz_ssn.analyses.operating_point import steady_rates as steady_rates
     from bioviz_ssn.analyses.paradoxical import paradoxical_scan as paradoxical_scan
     from bioviz_ssn.analyses.plaids import plaid_weights as plaid_weights
     from bioviz_ssn.analyses.size import size_tuning as size_tuning
+    from bioviz_ssn.analyses.tuning_curves import tuning_curves as tuning_curves
     from bioviz_ssn.errors import FixedPointError as FixedPointError
     from bioviz_ssn.errors import InitializationError as InitializationError
     from bioviz_ssn.errors import ParameterError as ParameterError
@@ -76,6 +78,8 @@ _MODULES = {
     "analyses.paradoxical": "paradoxical_scan",
     "analyses.plaids": "plaid_weights",
     "analyses.size": "size_tuning",
+    "analyses.mvpa": "learning_modulation",
+    "analyses.tuning_curves": "tuning_curves",
 }
 _PUBLIC = {name: module for module, names in _MODULES.items() for name in names.split()}
 
