@@ -67,8 +67,9 @@ def plaids(run: Run, plaid: Result, feedforward: np.ndarray, sets: Sequence[Ring
         "other weights pass from above to below 1 as well.\n"
         "a: least-squares weight over E cells; above 1 summation is supralinear. Thin: up to 64 "
         f"drawn rings, each weight varied on its own, of which {ignited} pass 2, out of the panel; "
-        f"{refused} draws that did not settle were refused. Dashed: the same ring without recurrence. b: E rates at the lowest and the "
-        "highest contrast, each over its largest, plaid solid and sum of the two gratings dashed."
+        f"{refused} draws that did not settle were refused. Dashed: the same ring without "
+        "recurrence. b: E rates at the lowest and the highest contrast, each over its largest, "
+        "plaid solid and sum of the two gratings dashed."
     )
     run.figure("plaids", figure, caption)
 
