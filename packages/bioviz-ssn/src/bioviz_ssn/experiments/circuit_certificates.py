@@ -127,7 +127,9 @@ def accepted(rng: np.random.Generator, count: int) -> Draws:
     middle, superficial = (
         (signs * (LOW + (HIGH - LOW) * part)).reshape(-1, 2, 2) for part in (u[:, :4], u[:, 4:8])
     )
-    return Draws(middle, superficial, 4.5 + u[:, 8:10], 0.6 + 0.6 * u[:, 10:12], 0.15 + 0.3 * u[:, 12:])
+    return Draws(
+        middle, superficial, 4.5 + u[:, 8:10], 0.6 + 0.6 * u[:, 10:12], 0.15 + 0.3 * u[:, 12:]
+    )
 
 
 @dataclass(frozen=True, slots=True)

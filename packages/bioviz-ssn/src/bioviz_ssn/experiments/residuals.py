@@ -90,7 +90,9 @@ def accepted(rng: np.random.Generator, count: int) -> Draws:
     middle, superficial = (
         (SIGNS * (LOW + (HIGH - LOW) * part)).reshape(-1, 2, 2) for part in (u[:, :4], u[:, 4:8])
     )
-    return Draws(middle, superficial, 4.5 + u[:, 8:10], 0.6 + 0.6 * u[:, 10:12], 0.15 + 0.3 * u[:, 12:])
+    return Draws(
+        middle, superficial, 4.5 + u[:, 8:10], 0.6 + 0.6 * u[:, 10:12], 0.15 + 0.3 * u[:, 12:]
+    )
 
 
 class Pairs:
@@ -185,7 +187,9 @@ def middle_outputs(draws: Draws, responses: np.ndarray, networks: int) -> Iterat
         yield from e.sum(2).swapaxes(0, 1)[: networks - first]
 
 
-def solve_networks(draws: Draws, preferred: np.ndarray, outputs: list[np.ndarray]) -> Iterator[Found]:
+def solve_networks(
+    draws: Draws, preferred: np.ndarray, outputs: list[np.ndarray]
+) -> Iterator[Found]:
     """As `solve_pairs`, of the superficial layers of the first draws."""
     layer = ssn.SuperficialLayer.create(preferred)
     for k, output in enumerate(outputs):
@@ -210,7 +214,9 @@ def _params(draws: Draws, k: int) -> ssn.SSNParams:
 
 
 def _judge(systems: str, precision: str, found: list[Found]) -> Solved:
-    residual, bound, converged, decay = (np.concatenate([x.ravel() for x in part]) for part in zip(*found, strict=True))
+    residual, bound, converged, decay = (
+        np.concatenate([x.ravel() for x in part]) for part in zip(*found, strict=True)
+    )
     return Solved(
         systems, precision, converged.size, int((~converged).sum()), float(residual.max()),
         float((residual / bound).max()), float(np.nanmin(decay)), int((decay < SLOW).sum()),

@@ -18,15 +18,16 @@ from bioviz_ssn.gabor import DriveTable
 from bioviz_ssn.losses import slow_modes
 from bioviz_ssn.models.network import refilled
 from bioviz_ssn.models.two_layer import NOISE, TwoLayerSSN
-from bioviz_ssn.parameters import SSNParams
+from bioviz_ssn.parameters import NAMES, POPULATIONS, SSNParams
 
 TERMS = ("task", "r_max", "r_mean", "w", "b", "stability", "dx")
-POPULATIONS = ("E_m", "I_m", "E_s", "I_s")
 SEEN = (
     "loss", "sound", "accuracy", *TERMS, *(f"mean_{p}" for p in POPULATIONS),
-    *(f"max_{p}" for p in POPULATIONS), "decay_m", "decay_s", "n_unconverged",
+    *(f"max_{p}" for p in POPULATIONS), "decay_m", "decay_s", "n_unconverged", *NAMES,
 )  # fmt: skip
-"""What a step of training shows of each seed; `sound` is 1 where loss and gradient are finite."""
+"""What a step shows of each seed: terms, rates, slowest modes, and the parameters it left.
+
+`sound` is 1 where loss and gradient were finite and states were found."""
 
 
 class Observation(NamedTuple):
@@ -73,8 +74,7 @@ class Cohort:
         """From one network and one table of drives per seed, all of the same settings."""
         if not networks or len(networks) != len(tables):
             raise ParameterError(
-                f"needs one table for each of at least one network, got {len(tables)} for "
-                f"{len(networks)}"
+                f"needs a table for each network, got {len(tables)} for {len(networks)}"
             )
         network, table = stacked(networks), stacked(tables)
         targets = jnp.broadcast_to(jnp.asarray(mean_rates), (len(networks), 2, 2))
