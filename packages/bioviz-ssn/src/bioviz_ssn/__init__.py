@@ -10,6 +10,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from bioviz_ssn.analyses.contrast import contrast_response as contrast_response
+    from bioviz_ssn.analyses.operating_point import operating_point as operating_point
+    from bioviz_ssn.analyses.operating_point import steady_rates as steady_rates
+    from bioviz_ssn.analyses.paradoxical import paradoxical_scan as paradoxical_scan
+    from bioviz_ssn.analyses.plaids import plaid_weights as plaid_weights
+    from bioviz_ssn.analyses.size import size_tuning as size_tuning
     from bioviz_ssn.errors import FixedPointError as FixedPointError
     from bioviz_ssn.errors import InitializationError as InitializationError
     from bioviz_ssn.errors import ParameterError as ParameterError
@@ -65,6 +71,11 @@ _MODULES = {
     "gabor": "DriveTable GaborBank",
     "stimuli": "StimulusSpec grating",
     "tasks": "FineTask GeneralTask ImageTrials Trials",
+    "analyses.contrast": "contrast_response",
+    "analyses.operating_point": "operating_point steady_rates",
+    "analyses.paradoxical": "paradoxical_scan",
+    "analyses.plaids": "plaid_weights",
+    "analyses.size": "size_tuning",
 }
 _PUBLIC = {name: module for module, names in _MODULES.items() for name in names.split()}
 

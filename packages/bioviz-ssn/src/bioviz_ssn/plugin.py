@@ -83,3 +83,12 @@ def bioviz_register(registry: Registrar) -> None:
         framework="jax",
         paper="ahmadian-2013",
     )
+    registry.experiment(
+        "circuit",
+        "bioviz_ssn.experiments.circuit:Circuit",
+        summary="Contrast, plaids, size and the paradoxical effect of one circuit",
+        framework="jax",
+        config="bioviz_ssn.experiments.circuit:CircuitConfig",
+        paper="rubin-2015",
+        tags=("certificate",),
+    )

@@ -98,7 +98,8 @@ class Session:
         self._mask = np.asarray(mask, np.float32)
         self._flip = np.zeros_like(self._mask) if flip is None else np.asarray(flip, np.float32)
         choice = Field(self._mask.shape, "float32", 0, 1)
-        self.fields = {**trials.fields, "mask": choice, "flip": choice}
+        fields = {key: trials.fields[key] for key in PerceptualLearning.reads}
+        self.fields = {**fields, "mask": choice, "flip": choice}
 
     def __len__(self) -> int:
         return len(self._trials)
@@ -113,6 +114,8 @@ class Session:
         if self._shuffled:
             # The low digits of a uniform number know nothing of the stimuli.
             batch["labels"] = (batch["uniforms"][..., 0] * 2**20 % 2 >= 1).astype(np.int64)
+        # Not read by the rule, and of another shape in each task: the step would compile anew.
+        del batch["uniforms"], batch["index"]
         for key, values in (("mask", self._mask), ("flip", self._flip)):
             batch[key] = np.broadcast_to(values, batch["labels"].shape)
         return cast(Batch, batch)

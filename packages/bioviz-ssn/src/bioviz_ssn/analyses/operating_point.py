@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import jax.numpy as jnp
 import numpy as np
 from bioviz_core.interfaces import Result
 from numpy.typing import ArrayLike
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 EXCITATORY, INHIBITORY, REFERENCE = "#C93442", "#005493", "#57606B"
 """Colours of the house: red for E, blue for I, grey for what is compared with."""
 
-_BATCH = 16
+_BATCH = 8
 
 
 def steady_rates(model: Layer[Any], params: Any, drives: ArrayLike) -> np.ndarray:
@@ -26,7 +27,7 @@ def steady_rates(model: Layer[Any], params: Any, drives: ArrayLike) -> np.ndarra
     The drives of an experiment span contrasts and shapes, and the shared factorization of a large
     network pays only for inputs that are alike: there plain Euler steps from rest are faster.
     """
-    given = np.asarray(drives)
+    given = jnp.asarray(drives)
     rows = given.reshape(-1, given.shape[-1])
     system = model.system(params, rows[:1])
     few = system.axis is not None or given.shape[-1] <= FEW_CELLS
@@ -43,12 +44,12 @@ def operating_point(model: Layer[Any], params: Any, drives: ArrayLike) -> Result
     """The linearization at the steady state of each of `drives (inputs, cells)`.
 
     Arrays: `rates` and `gain` S = phi'(W r + h), both `(inputs, cells)`; `eigenvalues`
-    `(inputs, cells)` of (S W - I) / tau, per ms, the slowest first; `decay (inputs,)`, how fast that
-    one decays; and `excitatory_gain (inputs,)`, the leading eigenvalue of S_E W_EE. Where it passes
-    1 the excitatory cells alone would run away: inhibition stabilizes them. For networks of cells
-    with E before I, not for layers of many pairs.
+    `(inputs, cells)` of (S W - I) / tau, per ms, the slowest first; `decay (inputs,)`, how fast
+    that one decays; and `excitatory_gain (inputs,)`, the leading eigenvalue of S_E W_EE. Where it
+    passes 1 the excitatory cells alone would run away: inhibition stabilizes them. For networks of
+    cells with E before I, not for layers of many pairs.
     """
-    given = np.atleast_2d(np.asarray(drives))
+    given = jnp.atleast_2d(jnp.asarray(drives))
     rates = steady_rates(model, params, given)
     weights, gain, tau = linearized(model.system(params, given), rates)
     recurrent = gain[..., None] * weights
@@ -77,5 +78,5 @@ def linearized(system: System, rates: np.ndarray) -> tuple[np.ndarray, np.ndarra
             "the linearization is of networks of cells; this layer has "
             f"{system.weights.shape[2:]} pairs with weights of their own"
         )
-    gain = system.law.gain(system.inputs(rates))
+    gain = system.law.gain(system.inputs(jnp.asarray(rates)))
     return np.asarray(system.weights), np.asarray(gain), np.asarray(system.tau)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import jax.numpy as jnp
 import numpy as np
 from bioviz_core.interfaces import Result
 from numpy.typing import ArrayLike
@@ -36,7 +37,7 @@ def paradoxical_scan(
     `rates (inputs, cells)`. Scalar `paradoxical`, the share of inputs with a negative I slope.
     Differences need float64: `ParameterError` for a network of float32.
     """
-    given = np.atleast_2d(np.asarray(drives, float))
+    given = jnp.atleast_2d(jnp.asarray(drives))
     if (dtype := model.system(params, given).weights.dtype) != np.float64:
         raise ParameterError(
             f"differences of steady states need float64, the network is {dtype}: make and scan it "

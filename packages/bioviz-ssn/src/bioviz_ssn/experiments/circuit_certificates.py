@@ -1,35 +1,17 @@
-"""Certificates of the circuit: closed forms, published tables, residuals, the paradoxical effect."""
+"""Certificates of the small circuits: closed forms, published tables, the paradoxical effect."""
 
 from __future__ import annotations
-
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from bioviz_core.interfaces import Claim, Part
-from jax import Array
+from bioviz_core.interfaces import Claim, Part, Result
 
 import bioviz_ssn as ssn
+from bioviz_ssn.experiments.residuals import DRAWS, Pairs
+from bioviz_ssn.fixed_point import fixed_point
 
-CERTIFICATES = (
-    Claim(
-        id="ssn-residual",
-        sentence="Every accepted network is solved to the precision of its numbers",
-        source="theory",
-        metric="residual",
-        rule="<=",
-        bound=1e-10,
-        unit="Hz",
-        tags=("certificate",),
-        also=(
-            Part("float32_residual_over_bound", "<=", 1.0),
-            Part("unconverged", "exact", 0),
-            Part("slow_mode_residual", "<=", 1e-10, "Hz"),
-        ),
-    ),
+CLAIMS = (
     Claim(
         id="ssn-closed-forms",
         sentence="One cell, two cells and the ring have their known steady rates",
@@ -63,8 +45,8 @@ CERTIFICATES = (
         ),
     ),
 )
-"""`feedforward_*` is the wrong variant that must fail: without recurrence the weight stays at
-1.125, far from the table."""
+"""`feedforward_table_error` is the wrong variant that must fail: without recurrence the weight
+stays at 1.125 at every contrast, far from the table."""
 
 CONTRASTS = (2.0, 5.0, 10.0, 20.0, 40.0)
 TWO_CELLS = (
@@ -77,68 +59,50 @@ TWO_CELLS = (
 RING_PEAKS = (0.188842, 1.663696, 11.737549, 24.042246, 35.126645)
 PLAID_WEIGHTS = (1.211, 1.538, 0.868, 0.695, 0.682)
 FEEDFORWARD = 1.125
-
-DRAWS = 10_000
-ROWS = 8
-SLOW = 0.01
-"""Per ms: the decay below which a mode counts as slow, a hundredth of a millisecond's."""
-
-LOW, HIGH = np.array([4.0, 1.2, 4.6, 0.8]), np.array([4.8, 2.0, 5.4, 1.6])
-"""Ranges of |J_EE|, |J_EI|, |J_IE|, |J_II| before training, in both layers."""
+INPUTS = 200
 
 
-@dataclass(frozen=True)
-class Pairs:
-    """E-I pairs with weights of their own, `(2, 2, pairs)`: many draws solved at once."""
+def one_cell_error(rng: np.random.Generator) -> float:
+    """Largest error of one E cell with a self-weight, over 10,000 weights and drives.
 
-    tau: Array
-    law: ssn.PowerLaw = ssn.PowerLaw()
-
-    def system(self, params: Array, drive: Array, /) -> ssn.System:
-        """The equations for `drive (..., 2, pairs)`, all of h."""
-        return ssn.System(params, drive, self.tau.astype(params.dtype), self.law, axis=-2)
-
-
-@dataclass(frozen=True)
-class Draws:
-    """Accepted parameters: `weights (draws, 2, 2)` by layer, `baseline`, `f`, `gains (draws, 2)`."""
-
-    middle: np.ndarray
-    superficial: np.ndarray
-    baseline: np.ndarray
-    f: np.ndarray
-    gains: np.ndarray
-
-
-def accepted(rng: np.random.Generator, count: int) -> Draws:
-    """Parameters from the ranges before training that obey both inequalities of the middle layer.
-
-    1.1 |J_EE J_II| < |J_EI J_IE|, without which a network has no stable state at strong drive, and
-    1.1 |J_EI| g_I < |J_II| g_E.
+    For n = 2 the stable root is r = (1 - 2 k w h - sqrt(1 - 4 k w h)) / (2 k w^2); it exists
+    where 4 k w h <= 1, here up to 0.99.
     """
-    kept: list[np.ndarray] = []
-    while sum(map(len, kept)) < count:
-        u = rng.random((2 * count, 14))
-        j, g = LOW + (HIGH - LOW) * u[:, :4], 0.15 + 0.3 * u[:, 12:]
-        ee, ei, ie, ii = j.T
-        kept.append(u[(1.1 * ee * ii < ei * ie) & (1.1 * ei * g[:, 1] < ii * g[:, 0])])
-    u = np.concatenate(kept)[:count]
-    signs = np.array([1, -1, 1, -1])
-    middle, superficial = (
-        (signs * (LOW + (HIGH - LOW) * part)).reshape(-1, 2, 2) for part in (u[:, :4], u[:, 4:8])
-    )
-    return Draws(
-        middle, superficial, 4.5 + u[:, 8:10], 0.6 + 0.6 * u[:, 10:12], 0.15 + 0.3 * u[:, 12:]
-    )
+    k, w = 0.04, rng.uniform(0.5, 5, DRAWS)
+    h = rng.uniform(0, 0.99, DRAWS) / (4 * k * w)
+    root = (1 - 2 * k * w * h - np.sqrt(1 - 4 * k * w * h)) / (2 * k * w**2)
+    weights = np.zeros((2, 2, DRAWS))
+    weights[0, 0] = w
+    with jax.enable_x64(True):
+        drive = jnp.asarray(np.stack([h, np.zeros(DRAWS)]))
+        fp = fixed_point(Pairs(), jnp.asarray(weights), drive, throw=True)
+        return float(np.abs(np.asarray(fp.r)[0] - root).max())
 
 
-@dataclass(frozen=True, slots=True)
-class Solved:
-    """How well one set of systems was solved; `worst` is the largest residual over its bound."""
+def two_cell_scan() -> Result:
+    """The paradoxical scan of the two-cell network, from silence through stabilization."""
+    with jax.enable_x64(True):
+        model = ssn.TwoPopulationSSN.create()
+        drives = np.repeat(np.linspace(0.2, 40, INPUTS)[:, None], 2, axis=1)
+        return ssn.paradoxical_scan(model, model.params, drives)
 
-    name: str
-    systems: int
-    unconverged: int
-    residual: float
-    slowest: float
-    float32: float
+
+def two_cell_error() -> float:
+    """Largest distance of the two-cell rates from their table."""
+    with jax.enable_x64(True):
+        model = ssn.TwoPopulationSSN.create()
+        drives = np.repeat(np.array(CONTRASTS)[:, None], 2, axis=1)
+        rates = ssn.steady_rates(model, model.params, drives)
+    return float(np.abs(rates - np.array(TWO_CELLS)).max())
+
+
+def ring_peak_error(plaid: Result) -> float:
+    """Largest distance from the table of the ring's peak E rates to a single grating."""
+    rates = plaid.arrays["rates"][:, 0]
+    return float(np.abs(rates[:, : rates.shape[1] // 2].max(1) - np.array(RING_PEAKS)).max())
+
+
+def sign_agreements(scan: Result) -> int:
+    """At how many inputs d r_I / d h_I has the sign of 1 - s_E W_EE."""
+    slope, gain = scan.arrays["inhibitory_slope"], scan.arrays["excitatory_gain"]
+    return int((np.sign(slope) == np.sign(1 - gain)).sum())

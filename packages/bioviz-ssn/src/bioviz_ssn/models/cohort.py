@@ -34,12 +34,14 @@ class Observation(NamedTuple):
     """What trials evoke: all arrays start with `(trials, seeds)`, but `decay (seeds, 2)`.
 
     `z` is the answer, `features (..., 2, features)` what the readout sees, noise included;
-    `mean_rates` and `max_rates (..., 2, 2, 2)` are by stimulus, layer and type, in hertz. `decay`
-    is that of the slowest mode of the middle and the superficial layer, per ms.
+    `rates (..., 2, 2, 2, points)` are by stimulus, layer and type, in hertz, those of the middle
+    layer added over phases; `mean_rates` and `max_rates (..., 2, 2, 2)` are those of its cells.
+    `decay` is that of the slowest mode of the middle and the superficial layer, per ms.
     """
 
     z: Array
     features: Array
+    rates: Array
     mean_rates: Array
     max_rates: Array
     converged: Array
@@ -139,7 +141,7 @@ class Cohort:
         if noise is None:
             noise = jnp.zeros((*angles.shape, self.n_noise), self.mean_rates.dtype)
         to_drives, to_readout = self.split_noise(noise)
-        out: Any = Observation._make([1, 1, 1, 1, 1, 0])
+        out: Any = Observation._make([1, 1, 1, 1, 1, 1, 0])
         observe_one = jax.vmap(partial(_observe, options), (0, 0, 1, 1, 1), out)
         found: Observation = observe_one(self.network, self.table, angles, to_drives, to_readout)
         return found
@@ -167,7 +169,9 @@ def _observe(
     settled = fp.middle.converged.all((1, 2, 3)) & fp.superficial.converged.all(1)
     in_middle, in_superficial = slow_modes(network, network.params, drive, fp)
     decay = jnp.stack([jnp.min(in_middle, initial=jnp.inf), in_superficial])
-    return Observation(z, features, mean, peak, settled, decay)
+    summed = [r.sum(-2) if r.ndim == 4 else r for r in cells]
+    rates = jnp.stack(summed, -2).reshape(*z.shape, 2, 2, 2, -1)
+    return Observation(z, features, rates, mean, peak, settled, decay)
 
 
 BLOCK = 50
