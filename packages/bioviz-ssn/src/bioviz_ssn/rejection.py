@@ -16,7 +16,7 @@ from bioviz_ssn.errors import InitializationError
 from bioviz_ssn.gabor import STEP, GaborBank
 from bioviz_ssn.geometry import orientation_map
 from bioviz_ssn.models.cohort import Cohort, Observation, observe
-from bioviz_ssn.models.two_layer import READOUT, TwoLayerSSN
+from bioviz_ssn.models.two_layer import MIDDLE, READOUT, SUPERFICIAL, TwoLayerSSN
 from bioviz_ssn.models.v1_layers import GRID
 from bioviz_ssn.parameters import LayerParams, SSNParams, log_weights
 from bioviz_ssn.tasks import FineTask, GeneralTask
@@ -96,26 +96,11 @@ def accepted_cohort(
     others: all candidates of a round settle in one call.
     """
     searches = [_Search(seed, ranges, bounds) for seed in seeds]
-    maps = [orientation_map(seeding.rng(seed, "orientation-map"), GRID) for seed in seeds]
-    tables = [GaborBank.create(m, (1.0, 1.0)).table(step=table_step) for m in maps]
-    readouts = READOUT * np.stack(
-        [seeding.rng(seed, "readout").standard_normal(GRID.points**2) for seed in seeds]
-    )
     trials, noise = _reference_trials(seeds)
-    networks = [
-        TwoLayerSSN.create(
-            jax.tree.map(lambda leaf: leaf[0], _params([search.draw], readouts[:1])), where,
-            readout_side=GRID.points, p_local=p_local,
-        )
-        for search, where in zip(searches, maps, strict=True)
-    ]  # fmt: skip
-    empty = Cohort.stack(networks, tables)
+    maps, empty, readouts = _without_parameters(seeds, p_local, table_step)
 
     def judge(**options: Any) -> Cohort:
-        draws = [search.draw for search in searches]
-        gains = jnp.asarray(np.stack([draw.g for draw in draws]), jnp.float32)
-        cohort = replace(empty, table=replace(empty.table, gains=gains))
-        cohort = cohort.with_state(_params(draws, readouts))
+        cohort = _filled(empty, [search.draw for search in searches], readouts)
         seen = observe(cohort, trials, noise, **options)
         for place, search in enumerate(searches):
             search.judge(_of(seen, place))
@@ -129,7 +114,40 @@ def accepted_cohort(
         cohort = judge()
     rates = np.array([search.learning_rate for search in searches], np.float32)
     failures = tuple(search.failures for search in searches)
-    return Accepted(cohort, np.stack(maps), rates, failures)
+    return Accepted(cohort, maps, rates, failures)
+
+
+def example_cohort(seeds: Sequence[int], *, table_step: float = STEP) -> Accepted:
+    """Networks with the weights of the published example, not drawn: maps and readouts are."""
+    maps, empty, readouts = _without_parameters(seeds, (0.4, 0.7), table_step)
+    f, g = np.array([0.9, 0.8]), np.array([0.35, 0.2])
+    draw = Draw(np.array(MIDDLE), np.array(SUPERFICIAL), np.full(2, 5.0), f, g)
+    cohort = _filled(empty, [draw] * len(seeds), readouts)
+    rates = np.full(len(seeds), 4e-3, np.float32)
+    return Accepted(cohort, maps, rates, tuple(Counter[str]() for _ in seeds))
+
+
+def _without_parameters(
+    seeds: Sequence[int], p_local: tuple[float, float], table_step: float
+) -> tuple[np.ndarray, Cohort, np.ndarray]:
+    """Orientation maps, a cohort that waits for parameters, and first readouts."""
+    maps = [orientation_map(seeding.rng(seed, "orientation-map"), GRID) for seed in seeds]
+    tables = [GaborBank.create(m, (1.0, 1.0)).table(step=table_step) for m in maps]
+    draws = [seeding.rng(seed, "readout").standard_normal(GRID.points**2) for seed in seeds]
+    readouts = READOUT * np.stack(draws)
+    blank = Draw(np.array(MIDDLE), np.array(SUPERFICIAL), *np.ones((3, 2)))
+    params = jax.tree.map(lambda leaf: leaf[0], _params([blank], readouts[:1]))
+    networks = [
+        TwoLayerSSN.create(params, where, readout_side=GRID.points, p_local=p_local)
+        for where in maps
+    ]
+    return np.stack(maps), Cohort.stack(networks, tables), readouts
+
+
+def _filled(empty: Cohort, draws: Sequence[Draw], readouts: np.ndarray) -> Cohort:
+    gains = jnp.asarray(np.stack([draw.g for draw in draws]), jnp.float32)
+    cohort = replace(empty, table=replace(empty.table, gains=gains))
+    return cohort.with_state(_params(draws, readouts))
 
 
 class _Search:

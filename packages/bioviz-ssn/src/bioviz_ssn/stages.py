@@ -52,6 +52,7 @@ class Schedule:
     pretraining_batch: int = 100
     pretraining_check: int = 2
     earliest_end: int = 50
+    readout_trials: int = 1000
     readout_steps: int = 60
     steps: int = 1500
     batch: int = 50
