@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 EXCITATORY, INHIBITORY, REFERENCE = "#C93442", "#005493", "#57606B"
 """Colours of the house: red for E, blue for I, grey for what is compared with."""
 
+SETTLING = 20_000
+"""Milliseconds that a large network may take to settle; one that oscillates never does."""
+
 _BATCH = 8
 
 
@@ -32,11 +35,13 @@ def steady_rates(model: Layer[Any], params: Any, drives: ArrayLike) -> np.ndarra
     system = model.system(params, rows[:1])
     few = system.axis is not None or given.shape[-1] <= FEW_CELLS
     solver: Solver = "auto" if few else "euler"
+    steps = None if few else SETTLING
     rates = []
     for i in range(0, len(rows), _BATCH):
         # Batches of one size are compiled once.
         batch = rows[np.minimum(np.arange(i, i + _BATCH), len(rows) - 1)]
-        rates.append(np.asarray(fixed_point(model, params, batch, solver=solver, throw=True).r))
+        fp = fixed_point(model, params, batch, solver=solver, max_steps=steps, throw=True)
+        rates.append(np.asarray(fp.r))
     return np.concatenate(rates)[: len(rows)].reshape(given.shape)
 
 

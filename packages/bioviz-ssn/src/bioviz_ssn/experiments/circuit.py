@@ -7,23 +7,12 @@ from typing import TYPE_CHECKING, ClassVar
 
 from bioviz_core import Claim, Config, Field
 
-from bioviz_ssn.experiments import circuit_certificates as certificates
-from bioviz_ssn.experiments import residuals
+from bioviz_ssn.experiments.circuit_claims import CLAIMS
 
 if TYPE_CHECKING:
     import numpy as np
     from bioviz_core.interfaces import Measured, Result
     from bioviz_core.lab.run import Run
-
-GENERIC = Claim(
-    id="normalization-is-generic",
-    sentence="Most rings with other weights pass from supralinear to sublinear summation too",
-    source="Rubin 2015",
-    metric="normalized_share",
-    rule=">",
-    bound=0.8,
-    seeds=8,
-)
 
 
 class CircuitConfig(Config):
@@ -60,7 +49,7 @@ class Circuit:
     """Rubin's ring, two cells and a line of cells, by their steady states."""
 
     question: ClassVar[str] = "Can one circuit both add up weak inputs and normalize strong ones?"
-    claims: ClassVar[tuple[Claim, ...]] = (residuals.CLAIM, *certificates.CLAIMS, GENERIC)
+    claims: ClassVar[tuple[Claim, ...]] = CLAIMS
     presets: ClassVar[dict[str, dict[str, object]]] = {
         "smoke": {"seeds": 1, "draws": 4, "contrasts": 25, "networks": 4},
         "laptop": {},
@@ -70,6 +59,8 @@ class Circuit:
     def run(self, config: CircuitConfig, run: Run) -> dict[str, Measured]:
         """Certify the solver, then scan contrast, orientation, size and inhibitory drive."""
         import jax
+
+        from bioviz_ssn.experiments import circuit_certificates as certificates
 
         found: dict[str, Measured] = self._certify(config, run)
         with jax.enable_x64(True):
@@ -92,6 +83,8 @@ class Circuit:
         return found
 
     def _certify(self, config: CircuitConfig, run: Run) -> dict[str, Measured]:
+        from bioviz_ssn.experiments import residuals
+
         rows = list(run.track(residuals.certify(run.rng("draws"), config.networks), "residuals", 6))
         columns = {name: [asdict(row)[name] for row in rows] for name in asdict(rows[0])}
         run.table(
@@ -133,6 +126,7 @@ class Circuit:
     def _plaids(self, plaid: Result, config: CircuitConfig, run: Run) -> dict[str, Measured]:
         import numpy as np
 
+        from bioviz_ssn.experiments import circuit_certificates as certificates
         from bioviz_ssn.experiments import circuit_pictures as pictures
 
         feedforward = feedforward_weights()
@@ -165,6 +159,7 @@ class Circuit:
 
     def _sizes(self, run: Run) -> dict[str, Measured]:
         import bioviz_ssn as ssn
+        from bioviz_ssn.experiments import circuit_certificates as certificates
         from bioviz_ssn.experiments import circuit_pictures as pictures
         from bioviz_ssn.experiments import size_network as line
 
@@ -186,6 +181,7 @@ class Circuit:
     def _paradox(self, scan: Result, run: Run) -> dict[str, Measured]:
         import numpy as np
 
+        from bioviz_ssn.experiments import circuit_certificates as certificates
         from bioviz_ssn.experiments import circuit_pictures as pictures
 
         drives = np.linspace(0.2, 40, certificates.INPUTS)
@@ -200,11 +196,11 @@ def feedforward_weights() -> np.ndarray:
     import numpy as np
 
     import bioviz_ssn as ssn
-    from bioviz_ssn.analyses.plaids import summation
+    from bioviz_ssn.analyses.plaids import STRENGTHS, summation
 
     ring = ssn.RingSSN.create()
     e = len(ring.orientations)
-    c = np.array(certificates.CONTRASTS)
+    c = np.array(STRENGTHS)
     one, two = (np.asarray(ring.grating(c, angle))[:, :e] for angle in (45.0, 135.0))
     rates = [np.asarray(ring.law.rate(jnp.asarray(h))) for h in (one, two, one + two)]
     return summation(rates[0] + rates[1], rates[2])[0]

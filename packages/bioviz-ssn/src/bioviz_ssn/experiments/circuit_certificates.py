@@ -5,48 +5,11 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
-from bioviz_core.interfaces import Claim, Part, Result
+from bioviz_core.interfaces import Result
 
 import bioviz_ssn as ssn
 from bioviz_ssn.experiments.residuals import DRAWS, Pairs
 from bioviz_ssn.fixed_point import fixed_point
-
-CLAIMS = (
-    Claim(
-        id="ssn-closed-forms",
-        sentence="One cell, two cells and the ring have their known steady rates",
-        source="theory; Rubin 2015",
-        metric="closed_form_error",
-        rule="<=",
-        bound=5e-6,
-        unit="Hz",
-        tags=("certificate",),
-    ),
-    Claim(
-        id="paradoxical-flip",
-        sentence="Driving the I cell lowers its rate exactly where E alone would run away",
-        source="theory",
-        metric="sign_agreements",
-        rule="share",
-        bound="200/200",
-        tags=("certificate",),
-    ),
-    Claim(
-        id="supra-to-sublinear",
-        sentence="Summation of a plaid passes from supralinear to sublinear with contrast",
-        source="Rubin 2015",
-        metric="plaid_weight_error",
-        rule="<=",
-        bound=1e-3,
-        tags=("certificate",),
-        also=(
-            Part("feedforward_weight_error", "<=", 1e-3),
-            Part("feedforward_table_error", ">", 1e-3),
-        ),
-    ),
-)
-"""`feedforward_table_error` is the wrong variant that must fail: without recurrence the weight
-stays at 1.125 at every contrast, far from the table."""
 
 CONTRASTS = (2.0, 5.0, 10.0, 20.0, 40.0)
 TWO_CELLS = (
