@@ -117,7 +117,7 @@ def train(
     *,
     name: str,
     configuration: Configuration,
-    weights: LossWeights = LossWeights(),
+    weights: LossWeights = stages.FINE,
     test_trials: int = 200,
 ) -> Outcome:
     """Stage 2 from where `pretrain` ended, under a configuration, and tests before and after."""

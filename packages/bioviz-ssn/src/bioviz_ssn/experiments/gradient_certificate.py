@@ -17,8 +17,8 @@ from bioviz_ssn.models.two_layer import TwoLayerFixedPoint, TwoLayerSSN
 
 STEPS, PUBLISHED_STEPS = 4000, 300
 GRID = ssn.GridSpec(points=3, size=1.6)
-SLOW = ((4.6, -1.2), (4.8, -1.5))
-"""Middle weights whose slowest mode takes some 70 ms to decay by e, where 300 steps fall short."""
+SLOW = ((5.5, -1.6), (5.0, -0.9))
+"""Middle weights whose slowest mode takes 100 ms to decay by e, where 300 steps fall short."""
 
 
 @jax.tree_util.register_dataclass

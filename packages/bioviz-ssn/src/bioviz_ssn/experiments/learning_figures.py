@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -68,7 +69,9 @@ def parameter_change(run: Run, outcome: Outcome) -> None:
                 published = PUBLISHED[name][1 if name[0] == "f" else k]
                 if published is None:
                     continue
-                ax.plot(published, y, marker="D", ms=3.2, mfc=figures.PAPER, mec=figures.MUTED, mew=0.9)
+                ax.plot(
+                    published, y, marker="D", ms=3.2, mfc=figures.PAPER, mec=figures.MUTED, mew=0.9
+                )
                 verdict = _agreement(known, published)
                 label = name if shared else f"{name} {'MS'[k]}"
                 {True: agree, False: differ, None: unclear}[verdict].append(label)
@@ -78,7 +81,7 @@ def parameter_change(run: Run, outcome: Outcome) -> None:
         ax.tick_params(axis="y", length=0)
         marks = [
             Line2D([], [], ls="", marker="o", ms=4.5, color=figures.MUTED, label="superficial"),
-            Line2D([], [], ls="", **figures.hollow(figures.MUTED), ms=4.5, label="middle, shared"),
+            Line2D([], [], ls="", **_hollow(figures.MUTED), ms=4.5, label="middle, shared"),
             Line2D(
                 [], [], ls="", marker="D", ms=3.2, mfc=figures.PAPER, mec=figures.MUTED,
                 label="published",
@@ -86,7 +89,9 @@ def parameter_change(run: Run, outcome: Outcome) -> None:
         ]  # fmt: skip
         ax.legend(handles=marks, loc="upper center", ncols=3, handletextpad=0.1, columnspacing=0.8)
     figures.title(ax, "Parameter change")
-    run.figure("parameter-change", figure, _change_caption(agree, differ, unclear, outcome), key=True)
+    run.figure(
+        "parameter-change", figure, _change_caption(agree, differ, unclear, outcome), key=True
+    )
 
 
 def learning(run: Run, outcome: Outcome) -> None:
@@ -142,7 +147,9 @@ def accuracy(run: Run, outcome: Outcome) -> None:
     figures.log_axis(b, "y", ticks=(1, 3, 10, 30, 90))
     figures.title(b, "Fine threshold", "b")
     passed = sum("thresholds" in str(e["why"]) for e in general.memo["ended"].values())
-    ready = sum("under 20" in str(e["why"]) for e in outcome.stages["readout"].memo["ended"].values())
+    ready = sum(
+        "under 20" in str(e["why"]) for e in outcome.stages["readout"].memo["ended"].values()
+    )
     caption = (
         f"General pretraining alone brought {passed} of {len(outcome.seeds)} seeds to a fine "
         f"threshold between 5 and 25 degrees; {ready} reached under 20 once the fine readout "
@@ -248,7 +255,9 @@ def slow_modes(run: Run, rates: Mapping[str, np.ndarray]) -> None:
 def ablations(run: Run, outcomes: Mapping[str, Outcome]) -> None:
     """Inhibition by layer and threshold after training, by configuration."""
     figure, (a, b) = figures.double(2, widths=(1.2, 1), height=1.4 + 0.4 * len(outcomes))
-    medians = {name: _median(outcome.missing(outcome.threshold[1])) for name, outcome in outcomes.items()}
+    medians = {
+        name: _median(outcome.missing(outcome.threshold[1])) for name, outcome in outcomes.items()
+    }
     order = sorted(outcomes, key=lambda name: -medians[name])
     with figures.style():
         for row, name in enumerate(order):
@@ -264,7 +273,7 @@ def ablations(run: Run, outcomes: Mapping[str, Outcome]) -> None:
         a.axvline(0, color=figures.MUTED, lw=0.8, zorder=0)
         marks = [
             Line2D([], [], ls="", marker="o", ms=4.5, color=figures.BLUE, label="superficial"),
-            Line2D([], [], ls="", **figures.hollow(figures.BLUE), ms=4.5, label="middle"),
+            Line2D([], [], ls="", **_hollow(figures.BLUE), ms=4.5, label="middle"),
         ]
         a.legend(handles=marks, loc="upper left", bbox_to_anchor=(0, -0.3), ncols=2)
         for ax in (a, b):
@@ -273,7 +282,7 @@ def ablations(run: Run, outcomes: Mapping[str, Outcome]) -> None:
         b.set_yticklabels([])
     a.set(xlabel="change of I/E (%)")
     b.set(xlabel="threshold after (degrees)", xlim=(0, None))
-    figures.title(a, "Inhibition over excitation", None) if False else figures.title(a, "I over E", "a")
+    figures.title(a, "Inhibition/excitation", "a")
     figures.title(b, "Threshold at 55°", "b")
     gaps = {
         name: _median(outcome.change()["ei_s"] - outcome.change()["ei_m"])
@@ -298,7 +307,7 @@ def _stem(ax: Axes, y: float, values: np.ndarray, color: str, *, hollow: bool) -
     if len(values) > 1:
         found = interval(values)
         ax.plot([found.low, found.high], [y, y], color=color, lw=2.4, alpha=0.45, zorder=1)
-    style: dict[str, Any] = figures.hollow(color) if hollow else {"marker": "o", "color": color}
+    style: dict[str, Any] = _hollow(color) if hollow else {"marker": "o", "color": color}
     ax.plot(mean, y, ms=4.5, zorder=3, **style)
 
 
@@ -308,7 +317,7 @@ def _agreement(values: np.ndarray, published: float) -> bool | None:
         return None
     found = interval(values)
     if published == 0:
-        inside = -SAME < found.low and found.high < SAME
+        inside = found.low > -SAME and found.high < SAME
         outside = found.low > SAME or found.high < -SAME
         return True if inside else False if outside else None
     sign = np.sign(published)
@@ -328,8 +337,8 @@ def _change_caption(
     return (
         f"{len(agree)} of {total} changes have the published sign, {len(differ)} the other "
         f"({'; '.join(parts)}).\nPercent of the size before fine training; dots are means of "
-        f"{int(outcome.valid.sum())} seeds, bars 95 % intervals, ticks seeds; red from E, blue from "
-        "I; filled superficial, hollow middle. Baselines are shared by the layers here. Diamonds "
+        f"{int(outcome.valid.sum())} seeds, bars 95 % intervals, ticks seeds; red from E, blue "
+        "from I; filled superficial, hollow middle. Baselines are shared by the layers here. Diamonds "
         "are the medians of the published figure, read by eye; it predates shared baselines."
     )
 
@@ -352,7 +361,7 @@ def _before_after(ax: Axes, outcome: Outcome, at: Sequence[int]) -> None:
     with figures.style(), np.errstate(all="ignore"):
         mean = [_median(row) for row in found]
         ax.plot([0, at[-1]], mean, color=figures.VIOLET, lw=1.2, ls=figures.DASH)
-        ax.plot([0, at[-1]], mean, ls="", ms=4.5, **figures.hollow(figures.VIOLET))
+        ax.plot([0, at[-1]], mean, ls="", ms=4.5, **_hollow(figures.VIOLET))
     figures.label_line(ax, 0, mean[0], "125°", figures.VIOLET, dy=8, dx=2)
 
 
@@ -373,7 +382,7 @@ def _scatter(ax: Axes, x: np.ndarray, y: np.ndarray, layer: str) -> float:
         ax.plot(x, y, ".", ms=1.5, color=figures.RED, alpha=0.25, rasterized=True)
         edges = np.linspace(-90, 90, 19)
         middle = (edges[1:] + edges[:-1]) / 2
-        inside = [y[(x >= low) & (x < high)] for low, high in zip(edges, edges[1:], strict=False)]
+        inside = [y[(x >= low) & (x < high)] for low, high in pairwise(edges)]
         line = [float(np.median(v)) if len(v) else np.nan for v in inside]
         ax.plot(middle, line, color=figures.INK, lw=1.8, ls=figures.DASH if LAYER[layer] else "-")
         ax.axhline(0, color=figures.MUTED, lw=0.8, zorder=0)
@@ -385,13 +394,19 @@ def _scatter(ax: Axes, x: np.ndarray, y: np.ndarray, layer: str) -> float:
 
 def _pairs(ax: Axes, x: np.ndarray, values: np.ndarray, color: str, *, hollow: bool) -> None:
     dashes = figures.DASH if hollow else "-"
-    style: dict[str, Any] = figures.hollow(color) if hollow else {"marker": "o", "color": color}
+    style: dict[str, Any] = _hollow(color) if hollow else {"marker": "o", "color": color}
     with figures.style():
         for row in values.T:
             ax.plot(x, row, color=color, lw=0.6, alpha=0.45, ls=dashes)
-        mean = [np.mean(row[np.isfinite(row)]) if np.isfinite(row).any() else np.nan for row in values]
+        mean = [
+            np.mean(row[np.isfinite(row)]) if np.isfinite(row).any() else np.nan for row in values
+        ]
         ax.plot(x, mean, color=color, lw=1.8, ls=dashes)
         ax.plot(x, mean, ls="", ms=4.5, **style)
+
+
+def _hollow(color: str) -> dict[str, Any]:
+    return dict(figures.hollow(color))
 
 
 def _running(row: np.ndarray, window: int) -> np.ndarray:

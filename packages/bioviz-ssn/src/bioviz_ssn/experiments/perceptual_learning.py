@@ -60,7 +60,9 @@ class TrainingConfig(Config):
         from bioviz_ssn.stages import Schedule
 
         own = type(self).model_fields
-        return Schedule(**{f.name: getattr(self, f.name) for f in fields(Schedule) if f.name in own})
+        return Schedule(
+            **{f.name: getattr(self, f.name) for f in fields(Schedule) if f.name in own}
+        )
 
 
 class PerceptualLearningConfig(TrainingConfig):

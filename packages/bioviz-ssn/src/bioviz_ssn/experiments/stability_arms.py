@@ -70,6 +70,8 @@ def slowest(stage: Stage) -> np.ndarray:
     rates = history[..., [SEEN.index("decay_m"), SEEN.index("decay_s")]].min(-1)
     for place in range(rates.shape[1]):
         ended = stage.memo["ended"].get(str(place), {"step": stage.steps})["step"]
-        active = stage.steps if str(place) in stage.memo["ended"] or stage.memo["mask"][place] else 0
+        active = (
+            stage.steps if str(place) in stage.memo["ended"] or stage.memo["mask"][place] else 0
+        )
         rates[min(ended, active) :, place] = np.nan
     return rates
