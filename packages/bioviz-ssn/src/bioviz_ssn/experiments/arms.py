@@ -14,6 +14,7 @@ from bioviz_core.lab.run import Run
 import bioviz_ssn as ssn
 from bioviz_ssn import examination, stages
 from bioviz_ssn.ablations import Configuration
+from bioviz_ssn.analyses.parameter_change import ParameterChange
 from bioviz_ssn.losses import LossWeights
 from bioviz_ssn.models.cohort import Cohort
 from bioviz_ssn.models.two_layer import TwoLayerSSN
@@ -67,7 +68,7 @@ class Outcome:
         names = [name for name in NAMES if name != "bias"]
         first, second = (values[:, : len(names)] for values in self.parameters())
         data = {"names": np.array(names), "before": first, "after": second}
-        found = ssn.ParameterChange()(data).arrays
+        found = ParameterChange()(data).arrays
         change = {name: self.missing(found["change"][:, k]) for k, name in enumerate(names)}
         return change | {f"ei_{m}": self.missing(found[f"ei_ratio_{m}"]) for m in "ms"}
 
@@ -186,7 +187,8 @@ def member_with_bank(cohort: Cohort, place: int, orientations: np.ndarray) -> Tw
     gains = np.asarray(cohort.table.gains[place])
     bank = ssn.GaborBank.create(orientations, gains, cohort.network.grid)
     member: Any = jax.tree.map(lambda leaf: leaf[place], replace(cohort.network, bank=None))
-    return replace(member, bank=bank)
+    found: TwoLayerSSN = replace(member, bank=bank)
+    return found
 
 
 def _unlearned(stage: Stage, left_out: dict[int, str]) -> dict[int, str]:

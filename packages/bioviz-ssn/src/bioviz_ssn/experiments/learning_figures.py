@@ -54,7 +54,7 @@ def parameter_change(run: Run, outcome: Outcome) -> None:
     """Percent change by parameter and layer, beside the published signs."""
     change = outcome.change()
     figure, ax = figures.single(height=3.4)
-    agree, differ, unclear = [], [], []
+    verdicts: dict[bool | None, list[str]] = {True: [], False: [], None: []}
     with figures.style():
         for row, name in enumerate(PUBLISHED):
             shared = name[0] in "cf"
@@ -72,9 +72,8 @@ def parameter_change(run: Run, outcome: Outcome) -> None:
                 ax.plot(
                     published, y, marker="D", ms=3.2, mfc=figures.PAPER, mec=figures.MUTED, mew=0.9
                 )
-                verdict = _agreement(known, published)
                 label = name if shared else f"{name} {'MS'[k]}"
-                {True: agree, False: differ, None: unclear}[verdict].append(label)
+                verdicts[_agreement(known, published)].append(label)
         ax.axvline(0, color=figures.MUTED, lw=0.8, zorder=0)
         ax.set(yticks=-np.arange(len(PUBLISHED)), yticklabels=[_symbol(n) for n in PUBLISHED])
         ax.set(xlabel="change (%)", ylim=(-len(PUBLISHED) + 0.4, 1.1))
@@ -89,9 +88,7 @@ def parameter_change(run: Run, outcome: Outcome) -> None:
         ]  # fmt: skip
         ax.legend(handles=marks, loc="upper center", ncols=3, handletextpad=0.1, columnspacing=0.8)
     figures.title(ax, "Parameter change")
-    run.figure(
-        "parameter-change", figure, _change_caption(agree, differ, unclear, outcome), key=True
-    )
+    run.figure("parameter-change", figure, _change_caption(verdicts, outcome), key=True)
 
 
 def learning(run: Run, outcome: Outcome) -> None:
@@ -325,21 +322,17 @@ def _agreement(values: np.ndarray, published: float) -> bool | None:
     return True if low > 0 else False if high < 0 else None
 
 
-def _change_caption(
-    agree: Sequence[str], differ: Sequence[str], unclear: Sequence[str], outcome: Outcome
-) -> str:
-    total = len(agree) + len(differ) + len(unclear)
-    parts = [
-        f"{what}: {', '.join(names)}"
-        for what, names in (("agree", agree), ("differ", differ), ("unclear", unclear))
-        if names
-    ]
+def _change_caption(verdicts: Mapping[bool | None, Sequence[str]], outcome: Outcome) -> str:
+    total = sum(map(len, verdicts.values()))
+    words = {True: "agree", False: "differ", None: "unclear"}
+    parts = [f"{words[k]}: {', '.join(names)}" for k, names in verdicts.items() if names]
     return (
-        f"{len(agree)} of {total} changes have the published sign, {len(differ)} the other "
+        f"{len(verdicts[True])} of {total} changes have the published sign, "
+        f"{len(verdicts[False])} the other "
         f"({'; '.join(parts)}).\nPercent of the size before fine training; dots are means of "
         f"{int(outcome.valid.sum())} seeds, bars 95 % intervals, ticks seeds; red from E, blue "
-        "from I; filled superficial, hollow middle. Baselines are shared by the layers here. Diamonds "
-        "are the medians of the published figure, read by eye; it predates shared baselines."
+        "from I; filled superficial, hollow middle. Baselines are shared by the layers here. "
+        "Diamonds are the medians of the published figure, read by eye; it predates that."
     )
 
 

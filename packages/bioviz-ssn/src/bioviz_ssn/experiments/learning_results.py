@@ -10,7 +10,8 @@ from bioviz_core.interfaces import Measured
 from bioviz_core.lab import seeding
 from bioviz_core.lab.run import Run
 
-import bioviz_ssn as ssn
+from bioviz_ssn.analyses.mvpa import Decoding, Mahalanobis
+from bioviz_ssn.analyses.tuning_curves import TuningFeatures, tuning_curves
 from bioviz_ssn.experiments.arms import Outcome, member_with_bank
 from bioviz_ssn.linearization import SLOWEST
 from bioviz_ssn.models.cohort import observe
@@ -84,8 +85,8 @@ def decoding(outcome: Outcome, trials: int) -> dict[str, np.ndarray]:
                         "control": np.asarray(int(CONTROL)),
                     }
                     at = (stage, place, layer, k)
-                    found["accuracy"][at] = ssn.Decoding()(data).scalars["accuracy"]
-                    found["snr"][at] = ssn.Mahalanobis()(data).arrays["snr"][0]
+                    found["accuracy"][at] = Decoding()(data).scalars["accuracy"]
+                    found["snr"][at] = Mahalanobis()(data).arrays["snr"][0]
     return found
 
 
@@ -105,14 +106,14 @@ def tuning(outcome: Outcome, maps: np.ndarray, seeds: int) -> dict[str, dict[str
     for place in places:
         for stage, cohort in enumerate((outcome.before, outcome.after)):
             member = member_with_bank(cohort, int(place), maps[place])
-            curves = ssn.tuning_curves(member, member.params).arrays
+            curves = tuning_curves(member, member.params).arrays
             for layer in LAYERS:
                 e_cells = curves[layer].reshape(len(curves["orientations"]), -1, 2, maps.shape[1])
                 data = {
                     "orientations": curves["orientations"],
                     "curves": e_cells[:, :, 0].reshape(len(e_cells), -1),
                 }
-                for name, values in ssn.TuningFeatures()(data).arrays.items():
+                for name, values in TuningFeatures()(data).arrays.items():
                     rows[layer].setdefault(name, [[], []])[stage].append(values)
     return {
         layer: {name: np.array(both) for name, both in of.items()} for layer, of in rows.items()

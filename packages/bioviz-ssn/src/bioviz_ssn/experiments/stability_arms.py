@@ -74,4 +74,4 @@ def slowest(stage: Stage) -> np.ndarray:
             stage.steps if str(place) in stage.memo["ended"] or stage.memo["mask"][place] else 0
         )
         rates[min(ended, active) :, place] = np.nan
-    return rates
+    return np.asarray(rates)

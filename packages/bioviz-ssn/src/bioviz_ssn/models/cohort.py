@@ -198,6 +198,8 @@ def observe(
     `decay` is the least of all blocks.
     """
     count = len(orientations)
+    # A cohort that is new and one that was trained would each compile, for how they were placed.
+    cohort = jax.device_put(cohort, cohort.mean_rates.device)
     wrap = np.arange(count + -count % block) % count
     blocks = [
         jax.device_get(_observe_block(cohort, orientations[part], noise[part], **options))
