@@ -74,6 +74,19 @@ def test_the_leading_eigenvalue_and_its_slope_are_those_of_numpy(seed: int, x64:
     assert float(jnp.sum(slope * direction)) == pytest.approx(np.diff(ends)[0] / -2e-6, rel=2e-2)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_a_cluster_of_modes_does_not_mislead(seed: int, x64: None) -> None:
+    # Damped oscillators, all alike but in frequency: no two of them lead.
+    rng, n = np.random.default_rng(seed), 27
+    turn = np.diag(0.1 * (1 + 0.3 * rng.normal(size=n)))
+    matrix = np.block([[-0.06 * np.eye(n), -turn], [turn, -0.085 * np.eye(n)]])
+    matrix += 1e-4 * rng.normal(size=matrix.shape)
+    found, slope = jax.value_and_grad(leading)(jnp.asarray(matrix))
+    assert float(found) == pytest.approx(np.linalg.eigvals(matrix).real.max(), abs=1e-3)
+    # Moving every mode by the same amount moves the leading one by it.
+    assert float(jnp.trace(slope)) == pytest.approx(1, abs=1e-6)
+
+
 @pytest.mark.slow
 def test_the_leading_eigenvalue_of_superficial_layers_is_found_in_float32() -> None:
     rng = np.random.default_rng(0)
@@ -91,7 +104,7 @@ def test_the_leading_eigenvalue_of_superficial_layers_is_found_in_float32() -> N
         weights = layer.system(params, x).weights
         matrix = np.asarray((gain[:, None] * weights - np.eye(162)) / layer.tau[:, None], float)
         expected = -np.linalg.eigvals(matrix).real.max()
-        assert float(slowest_rates(layer, params, x, fp)) == pytest.approx(expected, rel=1e-3)
+        assert float(slowest_rates(layer, params, x, fp)) == pytest.approx(expected, rel=1e-2)
 
 
 def test_the_penalty_is_zero_when_damped_and_pushes_slow_modes_away(x64: None) -> None:

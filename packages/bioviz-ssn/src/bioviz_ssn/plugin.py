@@ -95,6 +95,31 @@ def bioviz_register(registry: Registrar) -> None:
         framework="jax",
         paper="ahmadian-2013",
     )
+    registry.rule(
+        "perceptual-learning",
+        "bioviz_ssn.rules.perceptual_learning:PerceptualLearning.create",
+        summary="Discrimination training of many seeds' networks at once",
+        framework="jax",
+        paper="jozsa-ssn",
+    )
+    learning = "bioviz_ssn.experiments.perceptual_learning"
+    registry.experiment(
+        "perceptual-learning",
+        f"{learning}:PerceptualLearning",
+        summary="Where V1 changes as it learns to tell orientations apart",
+        framework="jax",
+        config=f"{learning}:PerceptualLearningConfig",
+        paper="jozsa-ssn",
+        tags=("certificate",),
+    )
+    registry.experiment(
+        "ablations",
+        "bioviz_ssn.experiments.ablations:Ablations",
+        summary="Does inhibition rise where the decision is read out?",
+        framework="jax",
+        config="bioviz_ssn.experiments.ablations:AblationsConfig",
+        paper="jozsa-ssn",
+    )
     registry.experiment(
         "circuit",
         "bioviz_ssn.experiments.circuit:Circuit",

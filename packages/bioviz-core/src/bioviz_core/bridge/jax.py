@@ -195,9 +195,12 @@ class Host:
 
             compiled = jax.jit(run, donate_argnums=donated)
         else:
-            compiled = partial(_shared(step.__func__, donated), rule)  # type: ignore[attr-defined]  # a method has one
+            placed = jax.device_put(rule, self.device)
+            compiled = partial(_shared(step.__func__, donated), placed)  # type: ignore[attr-defined]  # a method has one
 
         def call(model: Any, batch: Batch, state: Any, /, *, seed: int) -> Step[Any, Any]:
+            # Arrays that no device was chosen for, as those of a new model, would compile anew.
+            model, state = jax.device_put((model, state), self.device)
             # A seed has 63 bits at most; JAX folds it into 32 where 64 are off.
             found = compiled(model, batch, state, np.uint32(seed % 2**32))
             return Step(*found)

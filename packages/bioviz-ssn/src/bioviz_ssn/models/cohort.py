@@ -18,27 +18,30 @@ from bioviz_ssn.gabor import DriveTable
 from bioviz_ssn.losses import slow_modes
 from bioviz_ssn.models.network import refilled
 from bioviz_ssn.models.two_layer import NOISE, TwoLayerSSN
-from bioviz_ssn.parameters import SSNParams
+from bioviz_ssn.parameters import NAMES, POPULATIONS, SSNParams
 
 TERMS = ("task", "r_max", "r_mean", "w", "b", "stability", "dx")
-POPULATIONS = ("E_m", "I_m", "E_s", "I_s")
 SEEN = (
     "loss", "sound", "accuracy", *TERMS, *(f"mean_{p}" for p in POPULATIONS),
-    *(f"max_{p}" for p in POPULATIONS), "decay_m", "decay_s", "n_unconverged",
+    *(f"max_{p}" for p in POPULATIONS), "decay_m", "decay_s", "n_unconverged", *NAMES,
 )  # fmt: skip
-"""What a step of training shows of each seed; `sound` is 1 where loss and gradient are finite."""
+"""What a step shows of each seed: terms, rates, slowest modes, and the parameters it left.
+
+`sound` is 1 where loss and gradient were finite and states were found."""
 
 
 class Observation(NamedTuple):
     """What trials evoke: all arrays start with `(trials, seeds)`, but `decay (seeds, 2)`.
 
     `z` is the answer, `features (..., 2, features)` what the readout sees, noise included;
-    `mean_rates` and `max_rates (..., 2, 2, 2)` are by stimulus, layer and type, in hertz. `decay`
-    is that of the slowest mode of the middle and the superficial layer, per ms.
+    `rates (..., 2, 2, 2, points)` are by stimulus, layer and type, in hertz, those of the middle
+    layer added over phases; `mean_rates` and `max_rates (..., 2, 2, 2)` are those of its cells.
+    `decay` is that of the slowest mode of the middle and the superficial layer, per ms.
     """
 
     z: Array
     features: Array
+    rates: Array
     mean_rates: Array
     max_rates: Array
     converged: Array
@@ -73,8 +76,7 @@ class Cohort:
         """From one network and one table of drives per seed, all of the same settings."""
         if not networks or len(networks) != len(tables):
             raise ParameterError(
-                f"needs one table for each of at least one network, got {len(tables)} for "
-                f"{len(networks)}"
+                f"needs a table for each network, got {len(tables)} for {len(networks)}"
             )
         network, table = stacked(networks), stacked(tables)
         targets = jnp.broadcast_to(jnp.asarray(mean_rates), (len(networks), 2, 2))
@@ -139,7 +141,7 @@ class Cohort:
         if noise is None:
             noise = jnp.zeros((*angles.shape, self.n_noise), self.mean_rates.dtype)
         to_drives, to_readout = self.split_noise(noise)
-        out: Any = Observation._make([1, 1, 1, 1, 1, 0])
+        out: Any = Observation._make([1, 1, 1, 1, 1, 1, 0])
         observe_one = jax.vmap(partial(_observe, options), (0, 0, 1, 1, 1), out)
         found: Observation = observe_one(self.network, self.table, angles, to_drives, to_readout)
         return found
@@ -167,7 +169,9 @@ def _observe(
     settled = fp.middle.converged.all((1, 2, 3)) & fp.superficial.converged.all(1)
     in_middle, in_superficial = slow_modes(network, network.params, drive, fp)
     decay = jnp.stack([jnp.min(in_middle, initial=jnp.inf), in_superficial])
-    return Observation(z, features, mean, peak, settled, decay)
+    summed = [r.sum(-2) if r.ndim == 4 else r for r in cells]
+    rates = jnp.stack(summed, -2).reshape(*z.shape, 2, 2, 2, -1)
+    return Observation(z, features, rates, mean, peak, settled, decay)
 
 
 BLOCK = 50
@@ -194,6 +198,8 @@ def observe(
     `decay` is the least of all blocks.
     """
     count = len(orientations)
+    # A cohort that is new and one that was trained would each compile, for how they were placed.
+    cohort = jax.device_put(cohort, cohort.mean_rates.device)
     wrap = np.arange(count + -count % block) % count
     blocks = [
         jax.device_get(_observe_block(cohort, orientations[part], noise[part], **options))

@@ -13,11 +13,10 @@ from jax import Array
 
 from bioviz_ssn.gabor import DriveTable
 from bioviz_ssn.losses import Evaluation, LossWeights, discrimination_loss
-from bioviz_ssn.models.cohort import POPULATIONS, TERMS
+from bioviz_ssn.models.cohort import TERMS
 from bioviz_ssn.models.two_layer import TwoLayerSSN
-from bioviz_ssn.parameters import SSNParams
+from bioviz_ssn.parameters import POPULATIONS, SSNParams, named
 
-LAYERS, TYPES = "ms", "EI"
 FINE = LossWeights()
 MAX_STEPS = 60
 """Of the solver, for a state that the chord does not find: sound networks take ten or so."""
@@ -48,8 +47,9 @@ class PerceptualLearning:
     trial counts: seeds where `mask` is 0 are left as they are, and where `flip` is 1 the central
     readout, the bias and their first moments change sign instead of learning.
 
-    A seed whose loss or gradient is not finite, or more states lost than it has trials, is left as it was and marked in `Cohort.seen`; the
-    others do not notice. A rule is a pytree: rules that differ in numbers share a compiled step.
+    A seed whose loss or gradient is not finite, or that loses more states than it has trials, is
+    left as it was and marked in `Cohort.seen`; the others do not notice. A rule is a pytree: rules
+    that differ in numbers share a compiled step.
     """
 
     trained: SSNParams
@@ -118,13 +118,11 @@ class PerceptualLearning:
             moments = choose(learns & flips, _flipped(model, moments), moments)
             moved = optax.tree.set(moved, mu=moments)
         seen = {"loss": loss, "sound": sound.astype(loss.dtype), **readings(found)}
+        seen |= named(turned)
         model = replace(model.with_state(turned), seen=seen)
         shown = learns & sound
         share = shown / jnp.maximum(jnp.sum(shown), 1)
-        means = {
-            name: jnp.sum(jnp.where(shown, value, 0) * share)
-            for name, value in {**seen, **parameters(turned)}.items()
-        }
+        means = {name: jnp.sum(jnp.where(shown, x, 0) * share) for name, x in seen.items()}
         return Step(model, moved, {**means, "seeds": jnp.sum(shown)})
 
     def _loss(self, params: SSNParams, own: Any, trials: Any) -> tuple[Array, Evaluation]:
@@ -148,29 +146,8 @@ def readings(found: Evaluation) -> dict[str, Array]:
     for prefix, rates in (("mean", found.mean_rates), ("max", found.max_rates)):
         flat = rates.reshape(*rates.shape[:-2], -1)
         shown |= {f"{prefix}_{name}": flat[..., k] for k, name in enumerate(POPULATIONS)}
-    shown |= {f"decay_{letter}": found.decay[..., k] for k, letter in enumerate(LAYERS)}
+    shown |= {f"decay_{letter}": found.decay[..., k] for k, letter in enumerate("ms")}
     return {**shown, "n_unconverged": found.n_unconverged.astype(none.dtype)}
-
-
-def parameters(params: SSNParams) -> dict[str, Array]:
-    """Every number that training may change but the readout, by name and by seed: J signed."""
-    named: dict[str, Array] = {}
-    for letter, layer in zip(LAYERS, (params.middle, params.superficial), strict=True):
-        for a, to in enumerate(TYPES):
-            for b, source in enumerate(TYPES):
-                named[f"J_{to}{source}_{letter}"] = layer.weights[..., a, b]
-        for kind, name in enumerate(TYPES):
-            named[f"c_{name}_{letter}"] = layer.baseline[..., kind]
-    for kind, name in enumerate(TYPES):
-        named[f"f_{name}"] = jnp.exp(params.log_f[..., kind])
-        named[f"kappa_f_{name}"] = params.kappa_f[..., kind]
-        for source_kind, source in enumerate(TYPES):
-            place = (..., kind, source_kind)
-            named[f"kappa_m_{name}{source}"] = params.middle.kappa[place]
-            for side, which in enumerate(("post", "pre")):
-                kappa = params.superficial.kappa[..., side, kind, source_kind]
-                named[f"kappa_s_{which}_{name}{source}"] = kappa
-    return {**named, "bias": params.bias}
 
 
 def choose(where: Array, yes: Any, no: Any) -> Any:
