@@ -49,7 +49,7 @@ drill: setup
 	$(BIN)/python tests/drill.py --kills 20
 
 bench:
-	for file in butd; do $(UV) run --quiet --project benchmarks python benchmarks/$$file.py; done
+	for file in butd ssn; do $(UV) run --quiet --project benchmarks python benchmarks/$$file.py; done
 
 upgrade: $(UV)
 	$(UV) export --quiet --no-hashes --no-annotate --no-header --no-emit-workspace --all-packages --all-extras --all-groups --upgrade -o constraints.txt

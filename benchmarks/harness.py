@@ -12,7 +12,7 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from importlib.metadata import version
@@ -81,9 +81,15 @@ def _seconds(call: Callable[[], object]) -> float:
 
 
 def write(
-    name: str, rows: Iterable[Row], *, packages: Iterable[str], threads: int, device: str
+    name: str,
+    rows: Iterable[Row],
+    *,
+    packages: Iterable[str],
+    threads: int,
+    device: str,
+    notes: Sequence[str] = (),
 ) -> str:
-    """Write `results/<name>.json` and `.md`; returns the table."""
+    """Write `results/<name>.json` and `.md`; returns the table. `notes` are what is no time."""
     rows = list(rows)
     about = {
         "date": date.today().isoformat(),
@@ -94,7 +100,7 @@ def write(
         "versions": {package: version(package) for package in packages},
     }
     RESULTS.mkdir(exist_ok=True)
-    data = {"about": about, "rows": [asdict(row) for row in rows]}
+    data = {"about": about, "rows": [asdict(row) for row in rows], "notes": list(notes)}
     (RESULTS / f"{name}.json").write_text(json.dumps(data, indent=1) + "\n")
     versions = ", ".join(f"{k} {v}" for k, v in about["versions"].items())
     lines = [
@@ -111,6 +117,7 @@ def write(
         f"{r.peer_ms:.3g} | {r.ours_error:.1e} | {r.peer_error:.1e} | {r.oracle} |"
         for r in rows
     ]
+    lines += ["", *(f"- {note}" for note in notes)] if notes else []
     table = "\n".join(lines) + "\n"
     (RESULTS / f"{name}.md").write_text(table)
     return table

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -25,6 +27,10 @@ def recurrent(cells: int = LARGE, seed: int = 0, strength: float = 1.0) -> Netwo
     return Network.create(strength * mean * rng.uniform(0.5, 1.5, mean.shape), tau=tau)
 
 
+def solve(network: Network | TwoPopulationSSN, drive: jax.Array, **options: Any) -> FixedPoint:
+    return network.fixed_point(network.params, drive, **options)
+
+
 def residual(network: Network, drive: jax.Array, r: jax.Array) -> jax.Array:
     return jnp.abs(network.law.rate(r @ network.params.T + drive) - r).max()
 
@@ -32,7 +38,7 @@ def residual(network: Network, drive: jax.Array, r: jax.Array) -> jax.Array:
 @pytest.mark.parametrize("cells", [3, LARGE])
 def test_without_weights_rates_are_phi_of_the_drive(cells: int, x64: None) -> None:
     drive = jnp.linspace(-2, 20, 5 * cells).reshape(5, cells)
-    fp = Network.create(np.zeros((cells, cells))).fixed_point(drive)
+    fp = solve(Network.create(np.zeros((cells, cells))), drive)
     np.testing.assert_allclose(fp.r, K * np.maximum(drive, 0) ** 2, rtol=1e-14)
     assert bool(fp.converged.all())
 
@@ -41,7 +47,7 @@ def test_without_weights_rates_are_phi_of_the_drive(cells: int, x64: None) -> No
 @settings(max_examples=40, deadline=None)
 def test_one_cell_ends_at_the_stable_root_or_runs_away(w: float, h: float) -> None:
     with jax.enable_x64(True):
-        fp = Network.create([[w]]).fixed_point(jnp.array([[h]]))
+        fp = solve(Network.create([[w]]), jnp.array([[h]]))
         if 4 * K * w * h < 0.999:
             root = (1 - 2 * K * w * h - np.sqrt(1 - 4 * K * w * h)) / (2 * K * w**2)
             np.testing.assert_allclose(fp.r[0, 0], root, rtol=1e-7)
@@ -56,7 +62,7 @@ def test_a_small_drive_is_answered_by_phi_alone_up_to_first_order(x64: None) -> 
     errors = []
     for h in (0.1, 0.05):
         drive = jnp.full((5, LARGE), h)
-        rates = recurrent().fixed_point(drive).r
+        rates = recurrent()(drive)
         errors.append(float(jnp.max(jnp.abs(rates / (K * h**2) - 1))))
     assert errors[0] < 0.02
     assert errors[1] / errors[0] == pytest.approx(0.5, rel=0.1)
@@ -64,7 +70,7 @@ def test_a_small_drive_is_answered_by_phi_alone_up_to_first_order(x64: None) -> 
 
 def test_two_cells_give_the_published_rates(x64: None) -> None:
     drive = jnp.repeat(jnp.array([2.0, 5, 10, 20, 40])[:, None], 2, axis=1)
-    fp = TwoPopulationSSN.create().fixed_point(drive, with_stability=True)
+    fp = solve(TwoPopulationSSN.create(), drive, with_stability=True)
     published = [
         (0.177119, 0.180191),
         (1.322784, 1.389019),
@@ -81,9 +87,9 @@ def test_two_cells_give_the_published_rates(x64: None) -> None:
 def test_every_solver_finds_the_same_state(solver: str, x64: None) -> None:
     network = recurrent()
     drive = jnp.asarray(np.random.default_rng(1).uniform(2, 20, (5, LARGE)))
-    fp = network.fixed_point(drive, solver=solver, tol=1e-12)  # type: ignore[arg-type]
+    fp = network.fixed_point(network.params, drive, solver=solver, tol=1e-12)  # type: ignore[arg-type]
     assert bool(fp.converged.all())
-    np.testing.assert_allclose(fp.r, network.fixed_point(drive).r, atol=1e-9)
+    np.testing.assert_allclose(fp.r, network(drive), atol=1e-9)
     assert float(residual(network, drive, fp.r)) < 1e-10
 
 
@@ -92,7 +98,7 @@ def test_residuals_are_those_of_the_rates_in_both_precisions() -> None:
     for is_double, bound in ((True, 1e-10), (False, 3e-4)):
         with jax.enable_x64(is_double):
             network = recurrent()
-            fp = network.fixed_point(jnp.asarray(drive))
+            fp = network.fixed_point(network.params, jnp.asarray(drive))
             assert fp.r.dtype == network.params.dtype
             own = residual(network, jnp.asarray(drive, fp.r.dtype), fp.r)
             assert float(own) <= bound
@@ -259,7 +265,7 @@ def test_a_runaway_mate_changes_results_by_rounding_only(x64: None) -> None:
 def test_vmap_and_jit_equal_the_plain_call(x64: None) -> None:
     network = recurrent()
     drive = jnp.asarray(np.random.default_rng(1).uniform(2, 20, (5, LARGE)))
-    plain = network.fixed_point(drive).r
+    plain = network(drive)
     bound = 10 * 1e-12 * (1 + float(plain.max()))
     np.testing.assert_allclose(jax.jit(lambda d: network(d))(drive), plain, atol=bound)
     np.testing.assert_allclose(jax.vmap(network)(drive), plain, atol=bound)
@@ -269,10 +275,10 @@ def test_vmap_and_jit_equal_the_plain_call(x64: None) -> None:
 def test_throw_counts_and_points_to_the_worst() -> None:
     drive = jnp.array([[1.0], [50.0], [1.0]])
     with pytest.raises(FixedPointError, match=r"1 of 3 .* at index \(1,\)") as caught:
-        Network.create([[2.0]]).fixed_point(drive, throw=True)
+        solve(Network.create([[2.0]]), drive, throw=True)
     assert (caught.value.unconverged, caught.value.diverged) == (1, 1)
     with pytest.raises(ParameterError, match="outside jit"):
-        jax.jit(lambda d: Network.create([[2.0]]).fixed_point(d, throw=True))(drive)
+        jax.jit(lambda d: solve(Network.create([[2.0]]), d, throw=True))(drive)
 
 
 @pytest.mark.parametrize("cells", [2, LARGE])
@@ -280,10 +286,10 @@ def test_a_bad_input_is_named_outside_jit_and_flagged_inside(cells: int) -> None
     network = recurrent(cells)
     drive = jnp.ones((5, cells)).at[1, 0].set(jnp.nan)
     with pytest.raises(ParameterError, match=r"^drive holds NaN"):
-        network.fixed_point(drive)
+        network.fixed_point(network.params, drive)
     with pytest.raises(ParameterError, match=r"^weights holds NaN"):
         fixed_point(network, network.params * jnp.inf, jnp.ones((5, cells)))
-    fp = jax.jit(network.fixed_point)(drive)
+    fp = jax.jit(network.fixed_point)(network.params, drive)
     assert fp.converged.tolist() == [True, False, True, True, True]
     assert fp.diverged.tolist() == [False, True, False, False, False]
     slope = jax.jit(jax.grad(lambda w: jnp.sum(fixed_point(network, w, drive).r)))(network.params)
@@ -291,7 +297,7 @@ def test_a_bad_input_is_named_outside_jit_and_flagged_inside(cells: int) -> None
 
 
 def test_a_cap_on_steps_is_never_silent() -> None:
-    fp = recurrent(4).fixed_point(jnp.full((1, 4), 10.0), max_steps=2)
+    fp = solve(recurrent(4), jnp.full((1, 4), 10.0), max_steps=2)
     assert not bool(fp.converged[0])
     assert float(fp.residual[0]) > 1e-3
 
@@ -300,11 +306,11 @@ def test_a_cap_on_steps_is_never_silent() -> None:
 def test_silent_cells_and_empty_batches_are_legal(cells: int) -> None:
     network = recurrent(cells)
     silent = jnp.full((5, cells), -3.0)
-    fp = network.fixed_point(silent)
+    fp = network.fixed_point(network.params, silent)
     assert bool(fp.converged.all())
     assert not fp.r.any()
     assert not jax.grad(loss, argnums=1)(network, network.params, silent).any()
-    empty = network.fixed_point(jnp.zeros((0, cells)))
+    empty = network.fixed_point(network.params, jnp.zeros((0, cells)))
     assert empty.r.shape == (0, cells)
     assert empty.converged.shape == (0,)
     assert not jax.grad(lambda w: fixed_point(network, w, empty.r).r.sum())(network.params).any()
@@ -315,7 +321,7 @@ def test_other_powers_work(n: float, cells: int, x64: None) -> None:
     like = recurrent(cells)
     network = Network.create(like.params, tau=like.tau, n=n)
     drive = jnp.asarray(np.random.default_rng(1).uniform(-1, 2, (5, cells)))
-    fp = network.fixed_point(drive, with_stability=True)
+    fp = network.fixed_point(network.params, drive, with_stability=True)
     assert bool(fp.converged.all())
     assert float(residual(network, drive, fp.r)) < 1e-10
     assert bool(jnp.isfinite(jax.grad(loss, argnums=2)(network, like.params, drive)).all())
@@ -324,7 +330,7 @@ def test_other_powers_work(n: float, cells: int, x64: None) -> None:
 def test_half_precision_and_integer_input_take_the_dtype_of_the_parameters() -> None:
     network = recurrent(4)
     for dtype in (jnp.float16, jnp.int32):
-        fp = network.fixed_point(jnp.full((2, 4), 3, dtype))
+        fp = network.fixed_point(network.params, jnp.full((2, 4), 3, dtype))
         assert fp.r.dtype == jnp.float32
 
 
@@ -343,4 +349,4 @@ def test_options_without_a_meaning_are_refused(options: dict[str, object], match
     with pytest.raises(ParameterError, match=match):
         fixed_point(network, network.params, jnp.ones((1, 4)), **options)  # type: ignore[arg-type]
     with pytest.raises(ParameterError, match="does not fit weights"):
-        network.fixed_point(jnp.ones((1, 5)))
+        network.fixed_point(network.params, jnp.ones((1, 5)))

@@ -43,18 +43,15 @@ def middle_weights(log_j: Array, kappa: Array, distance: Array) -> Array:
 class HorizontalKernel:
     """What the superficial weights depend on and training does not change.
 
-    `distance (points, points)` in mm, `difference (points, points)` of preferences and
-    `to_trained (points,)` as ring distances in degrees; `p_local` is the share of each E source's
-    weight, onto E and onto I cells, that stays within its point.
+    `reach (2, 2, points, points)` is the weight by distance and by difference of preferences,
+    target type by source type by target by source; `to_trained (points,)` the ring distance in
+    degrees of a point's preference from the trained orientation. `p_local` is the share of each E
+    source's weight, onto E and onto I cells, that stays within its point.
     """
 
-    distance: Array
-    difference: Array
+    reach: Array
     to_trained: Array
     p_local: tuple[float, float] = field(default=(0.4, 0.7), metadata={"static": True})
-    widths: tuple[tuple[float, float], tuple[float, float]] = field(
-        default=WIDTHS, metadata={"static": True}
-    )
 
     @classmethod
     def create(
@@ -65,14 +62,17 @@ class HorizontalKernel:
         p_local: tuple[float, float] = (0.4, 0.7),
         trained: float = TRAINED,
     ) -> HorizontalKernel:
-        """From distances in mm and preferred orientations in degrees."""
+        """From distances in mm and preferred orientations in degrees.
+
+        An E source reaches as `exp(-D / s)`, an I source as `exp(-D^2 / (2 s^2))`.
+        """
         if len(p_local) != 2 or not all(0 <= p <= 1 for p in p_local):
             raise ParameterError(f"p_local must be two numbers from 0 to 1, got {p_local}")
         o = jnp.asarray(orientations)
-        difference = ring_distance(o[:, None] - o)
-        return cls(
-            jnp.asarray(distance), difference, ring_distance(o - trained), (p_local[0], p_local[1])
-        )
+        alike = ring_distance(o[:, None] - o) ** 2 / SCALE
+        far = jnp.asarray(distance, alike.dtype) / jnp.asarray(WIDTHS, alike.dtype)[..., None, None]
+        reach = jnp.exp(-jnp.stack([far[:, 0], far[:, 1] ** 2 / 2], 1) - alike)
+        return cls(reach, ring_distance(o - trained), (p_local[0], p_local[1]))
 
     def weights(self, log_j: Array, kappa: Array) -> Array:
         """The superficial weights `(2 points, 2 points)`, E before I.
@@ -81,21 +81,12 @@ class HorizontalKernel:
         first "pre". A positive one weakens weights far from the trained orientation, the opposite
         of the middle layer.
         """
-        j, blocks = signed_weights(log_j), []
-        far = self.to_trained**2 / SCALE
-        for a in range(2):
-            row = []
-            for b in range(2):
-                post, pre = jnp.tanh(kappa[0, a, b]), jnp.tanh(kappa[1, a, b])
-                bend = self.difference**2 / SCALE + post * far[:, None] + pre * far
-                width = self.widths[a][b]
-                reach = self.distance / width if b == 0 else (self.distance / width) ** 2 / 2
-                w = jnp.exp(-reach - bend)
-                w = jnp.where(w < CUT, 0, w)
-                w = w / jnp.mean(jnp.sum(w, axis=1))
-                if b == 0:
-                    local = self.p_local[a]
-                    w = local * jnp.eye(len(w), dtype=w.dtype) + (1 - local) * w
-                row.append(j[a, b] * w)
-            blocks.append(row)
-        return jnp.block(blocks)
+        points = len(self.to_trained)
+        post, pre = tuning(kappa, self.to_trained, sign=-1.0)
+        w = self.reach * post[..., :, None] * pre[..., None, :]
+        w = jnp.where(w < CUT, 0, w)
+        w = w / jnp.mean(jnp.sum(w, axis=-1), axis=-1)[..., None, None]
+        local = jnp.array([[p, 0.0] for p in self.p_local], w.dtype)[..., None, None]
+        w = local * jnp.eye(points, dtype=w.dtype) + (1 - local) * w
+        w = signed_weights(log_j)[..., None, None] * w
+        return jnp.swapaxes(w, 1, 2).reshape(2 * points, 2 * points)

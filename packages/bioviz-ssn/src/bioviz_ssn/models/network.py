@@ -43,28 +43,29 @@ class Recurrent:
 
     def __call__(self, drive: Array, /) -> Array:
         """Steady rates, in hertz, of the drive's shape."""
-        return self.fixed_point(drive).r
+        return self.fixed_point(self.params, drive).r
 
     def fixed_point(
         self,
-        drive: Array,
-        params: Any = None,
+        params: Any,
+        inputs: Array,
         *,
         solver: Solver = "auto",
         tol: float | None = None,
         max_steps: int | None = None,
+        r0: Array | None = None,
         throw: bool = False,
         with_stability: bool = False,
     ) -> FixedPoint:
-        """As the function `fixed_point`, with this model's parameters unless others are given."""
-        own = self.params if params is None else params
+        """The steady state for drives `inputs`, as the function `fixed_point`."""
         return fixed_point(
             self,
-            own,
-            drive,
+            params,
+            inputs,
             solver=solver,
             tol=tol,
             max_steps=max_steps,
+            r0=r0,
             throw=throw,
             with_stability=with_stability,
         )
@@ -84,14 +85,18 @@ class Recurrent:
 
     def with_state(self, state: Any, /) -> Self:
         """The model with these parameters."""
-        leaves = [jnp.asarray(leaf) for leaf in jax.tree.leaves(state)]
-        own, structure = jax.tree.flatten(self.params)
-        if [x.shape for x in leaves] != [x.shape for x in own]:
-            raise ParameterError(
-                f"the state has shapes {[x.shape for x in leaves]}, "
-                f"{type(self).__name__} needs {[x.shape for x in own]}"
-            )
-        return replace(self, params=jax.tree.unflatten(structure, leaves))  # type: ignore[type-var]  # subclasses are dataclasses
+        params = refilled(type(self).__name__, self.params, state)
+        return replace(self, params=params)  # type: ignore[type-var]  # subclasses are dataclasses
+
+
+def refilled(name: str, params: Any, state: Any) -> Any:
+    """The leaves of `state` in the structure of `params`; `ParameterError` where shapes differ."""
+    leaves = [jnp.asarray(leaf) for leaf in jax.tree.leaves(state)]
+    own, structure = jax.tree.flatten(params)
+    given, needed = [x.shape for x in leaves], [x.shape for x in own]
+    if given != needed:
+        raise ParameterError(f"the state has shapes {given}, {name} needs {needed}")
+    return jax.tree.unflatten(structure, leaves)
 
 
 @jax.tree_util.register_dataclass

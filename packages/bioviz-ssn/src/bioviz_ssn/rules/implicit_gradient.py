@@ -20,7 +20,7 @@ class Settling(HasObjective, Protocol):
     def system(self, params: Any, drive: Array, /) -> System:
         """The equations for this input."""
 
-    def fixed_point(self, drive: Array, params: Any = None) -> FixedPoint:
+    def fixed_point(self, params: Any, inputs: Array) -> FixedPoint:
         """The steady state for this input."""
 
 
@@ -59,9 +59,9 @@ class ImplicitGradient:
 
         def loss(params: Any) -> tuple[Array, dict[str, Array]]:
             drive = batch["inputs"]
-            fp = model.fixed_point(drive, params)
+            fp = model.fixed_point(params, drive)
             objective = model.objective.loss(fp.r, batch)
-            penalty = stability_penalty(model, params, drive, fp.r, slowest=self.slowest)
+            penalty = stability_penalty(model, params, drive, fp, slowest=self.slowest)
             total = objective + self.stability * penalty
             terms = {"loss": total, "objective": objective, "stability": penalty}
             return total, {**terms, "n_unconverged": fp.n_unconverged}

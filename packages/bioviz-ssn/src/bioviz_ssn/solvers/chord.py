@@ -23,7 +23,7 @@ from bioviz_ssn.solvers.solution import RATE_CAP, Solution, bound, largest
 
 WARM_UP = 16  # Euler steps of a quarter of the fastest time constant
 ITERATIONS = 40  # of the chord; contracting by half, 40 reach the rounding of float64
-OUTLIER = 8.0  # times the median of the batch's largest rates
+OUTLIER = 8.0  # times the geometric mean of the batch's largest rates
 STALLED = 0.9  # two iterations that leave more of the change than this have failed
 
 
@@ -52,7 +52,8 @@ def solve(
     sound = peak < RATE_CAP
     u = jnp.where(sound[:, None], u, 0)
     # A system that runs away has no part in the mean, or it would spoil the chord for its mates.
-    typical = sound & (peak <= OUTLIER * jnp.median(jnp.where(sound, peak, 0)) + 1)
+    usual = jnp.expm1(jnp.mean(jnp.where(sound, jnp.log1p(jnp.minimum(peak, RATE_CAP)), 0)))
+    typical = sound & (peak <= OUTLIER * (1 + usual))
     gain = jnp.sum(jnp.where(typical[:, None], law.gain(u), 0), axis=0)
     gain = gain / jnp.maximum(jnp.sum(typical), 1)
     dressed, is_stable = dress(weights, gain)
