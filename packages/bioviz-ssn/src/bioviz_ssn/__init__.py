@@ -14,11 +14,13 @@ if TYPE_CHECKING:
     from bioviz_ssn.ablations import Configuration as Configuration
     from bioviz_ssn.ablations import configuration as configuration
     from bioviz_ssn.analyses.contrast import contrast_response as contrast_response
+    from bioviz_ssn.analyses.mvpa import learning_modulation as learning_modulation
     from bioviz_ssn.analyses.operating_point import operating_point as operating_point
     from bioviz_ssn.analyses.operating_point import steady_rates as steady_rates
     from bioviz_ssn.analyses.paradoxical import paradoxical_scan as paradoxical_scan
     from bioviz_ssn.analyses.plaids import plaid_weights as plaid_weights
     from bioviz_ssn.analyses.size import size_tuning as size_tuning
+    from bioviz_ssn.analyses.tuning_curves import tuning_curves as tuning_curves
     from bioviz_ssn.errors import FixedPointError as FixedPointError
     from bioviz_ssn.errors import InitializationError as InitializationError
     from bioviz_ssn.errors import ParameterError as ParameterError
@@ -69,10 +71,12 @@ if TYPE_CHECKING:
 _MODULES = {
     "ablations": "CONFIGURATIONS Configuration configuration",
     "analyses.contrast": "contrast_response",
+    "analyses.mvpa": "learning_modulation",
     "analyses.operating_point": "operating_point steady_rates",
     "analyses.paradoxical": "paradoxical_scan",
     "analyses.plaids": "plaid_weights",
     "analyses.size": "size_tuning",
+    "analyses.tuning_curves": "tuning_curves",
     "errors": "FixedPointError InitializationError ParameterError",
     "fixed_point": "FixedPoint System fixed_point",
     "gabor": "DriveTable GaborBank",

@@ -192,17 +192,16 @@ class Circuit:
 
 def feedforward_weights() -> np.ndarray:
     """Plaid weights of the same ring with W = 0, whose rates are phi(h)."""
-    import jax.numpy as jnp
     import numpy as np
 
     import bioviz_ssn as ssn
     from bioviz_ssn.analyses.plaids import STRENGTHS, summation
 
     ring = ssn.RingSSN.create()
-    e = len(ring.orientations)
-    c = np.array(STRENGTHS)
-    one, two = (np.asarray(ring.grating(c, angle))[:, :e] for angle in (45.0, 135.0))
-    rates = [np.asarray(ring.law.rate(jnp.asarray(h))) for h in (one, two, one + two)]
+    half = len(ring.orientations)
+    c = np.array(STRENGTHS)[:, None]
+    one, two = (c * np.asarray(ring.grating(1.0, angle))[:half] for angle in (45.0, 135.0))
+    rates = [ring.law.k * np.maximum(h, 0) ** ring.law.n for h in (one, two, one + two)]
     return summation(rates[0] + rates[1], rates[2])[0]
 
 

@@ -60,14 +60,16 @@ def plaids(run: Run, plaid: Result, feedforward: np.ndarray, sets: Sequence[Ring
     _draw_plaid_profiles(right, plaid)
     share = float(np.mean(np.concatenate([rings.normalized for rings in sets])))
     refused = sum(rings.refused for rings in sets)
+    ignited = int((drawn[:64].max(1) > 2).sum())
     caption = (
         f"The response to a plaid falls from {weights.max():.2f} to {weights[-1]:.2f} times the "
         f"sum of the responses to its gratings; {100 * share:.0f} % of {len(drawn)} rings with "
         "other weights pass from above to below 1 as well.\n"
         "a: least-squares weight over E cells; above 1 summation is supralinear. Thin: up to 64 "
-        f"drawn rings, each weight varied on its own; {refused} draws that did not settle were "
-        "refused. Dashed: the same ring without recurrence. b: E rates at the lowest and the "
-        "highest contrast, each over its largest, plaid solid and sum of the two gratings dashed."
+        f"drawn rings, each weight varied on its own, of which {ignited} pass 2, out of the panel; "
+        f"{refused} draws that did not settle were refused. Dashed: the same ring without "
+        "recurrence. b: E rates at the lowest and the highest contrast, each over its largest, "
+        "plaid solid and sum of the two gratings dashed."
     )
     run.figure("plaids", figure, caption)
 
