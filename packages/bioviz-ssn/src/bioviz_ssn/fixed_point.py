@@ -212,7 +212,6 @@ def _forward(
         systems = jnp.sum(drive, axis=-1 if axis is None else axis)
         none = systems.astype(jnp.int32)
         found = Solution(start, systems, none, none > 0)
-        peak = systems
     elif axis is not None:
         if solver == "euler":
             found = _euler_pairs(system, start, dt=dt, tol=tol, max_steps=steps)
@@ -221,7 +220,6 @@ def _forward(
                 weights, split(drive, axis), tau, law, start=split(start, axis), **options
             )
             found = pair._replace(r=jnp.stack(pair.r, axis))
-        peak = jnp.max(found.r, axis=axis)
     else:
         flat, r = drive.reshape(-1, cells), start.reshape(-1, cells)
         if solver == "euler":
@@ -242,8 +240,11 @@ def _forward(
             shared = (mean[0], mean[1])
         batch = drive.shape[:-1]
         found = Solution(found.r.reshape(drive.shape), *(x.reshape(batch) for x in found[1:]))
-        peak = jnp.max(found.r, axis=-1, initial=0)
+    # Without it XLA may compute the last step again for each use, with other roundings: then no
+    # cell's rate equals the maximum that is taken of them, and the maximum's gradient is 0 / 0.
+    found = jax.lax.optimization_barrier(found)  # type: ignore[no-untyped-call]  # JAX's own
     # A rate that is not finite has an infinite residual and an infinite bound.
+    peak = jnp.max(found.r, axis=-1 if axis is None else axis, initial=0)
     converged = (found.residual <= tol * (1 + peak)) & (peak < jnp.inf) & ~found.diverged
     info = (found.r, found.residual, converged, found.steps, found.diverged)
     return info, (weights, drive, tau, start, found.r, converged, shared)

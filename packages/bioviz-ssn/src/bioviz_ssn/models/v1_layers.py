@@ -14,6 +14,7 @@ from bioviz_ssn.connectivity import TRAINED, HorizontalKernel, middle_weights, t
 from bioviz_ssn.errors import ParameterError
 from bioviz_ssn.fixed_point import System
 from bioviz_ssn.geometry import GridSpec, ring_distance
+from bioviz_ssn.models.network import time_constants
 from bioviz_ssn.parameters import LayerParams, SSNParams
 from bioviz_ssn.power_law import PowerLaw
 
@@ -45,7 +46,8 @@ class MiddleLayer:
         law: PowerLaw = LAW,
     ) -> MiddleLayer:
         """From the preferred orientations of the points, in degrees."""
-        return cls(ring_distance(jnp.asarray(orientations) - trained), jnp.asarray(tau), law)
+        to_trained = ring_distance(jnp.asarray(orientations) - trained)
+        return cls(to_trained, time_constants(tau, 2, to_trained.dtype), law)
 
     def system(self, params: LayerParams, drive: Array, /) -> System:
         """The equations for what the filters give: it is rectified, and baselines are added."""
@@ -102,8 +104,8 @@ class SuperficialLayer:
         kernel = HorizontalKernel.create(
             grid.distances, preferred, p_local=p_local, trained=trained
         )
-        by_cell = jnp.repeat(jnp.asarray(tau), grid.points**2)
-        return cls(kernel, by_cell, law, couple_baselines, legacy)
+        times = time_constants(tau, 2, kernel.reach.dtype)
+        return cls(kernel, jnp.repeat(times, grid.points**2), law, couple_baselines, legacy)
 
     def feedforward(self, params: SSNParams, middle: Array) -> Array:
         """`f tuning(kappa_f) x + c` for E and I cells: `(..., 2 points)`."""
