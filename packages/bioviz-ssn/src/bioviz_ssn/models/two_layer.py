@@ -146,6 +146,10 @@ class TwoLayerSSN:
         bank = GaborBank.create(orientations, GAINS, grid)
         return cls.create(params, orientations, bank=bank, grid=grid, readout_side=side)
 
+    def __repr__(self) -> str:
+        settings = f"{self.grid}, readout_side={self.readout_side}, readout_mix={self.readout_mix}"
+        return f"TwoLayerSSN({settings})"
+
     @property
     def legacy(self) -> bool:
         """Whether the published code's quirks are on."""
