@@ -73,11 +73,14 @@ def learn_to_discriminate() -> PerceptualLearning:
     return rule
 
 
+DISCRIMINATE = learn_to_discriminate()
+
+
 @jax.jit
 def discrimination(model: Any, batch: Any) -> Any:
     """The loss of these trials."""
-    rule = learn_to_discriminate()
-    return rule.step(model, batch, rule.init(model, batch, seed=0), seed=0).metrics["loss"]
+    state = DISCRIMINATE.init(model, batch, seed=0)
+    return DISCRIMINATE.step(model, batch, state, seed=0).metrics["loss"]
 
 
 def misses(model: Any, batch: Any) -> float:
