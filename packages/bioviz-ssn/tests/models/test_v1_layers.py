@@ -4,9 +4,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from bioviz_ssn.errors import ParameterError
-from bioviz_ssn.fixed_point import fixed_point
 from bioviz_ssn.models.v1_layers import MiddleLayer, SuperficialLayer
 from bioviz_ssn.parameters import LayerParams, SSNParams
+from bioviz_ssn.steady_state import fixed_point
 
 Reference = dict[str, np.ndarray]
 
