@@ -9,6 +9,7 @@ so that it decays with the eigenvalues of `(S W - I) / tau` and ends at `(I - S 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -77,13 +78,15 @@ def stability_penalty(
     Differentiable.
     """
     system = layer.system(params, drive)
+    keep = jnp.expand_dims(fp.converged, -1 if system.axis is None else system.axis)
+    # A NaN must not enter, or its gradient would be 0 * NaN.
+    system = replace(system, drive=jnp.where(keep, system.drive, 0))
+    r = jnp.where(keep, fp.r, 0)
     if system.axis is not None:
-        converged = jnp.expand_dims(fp.converged, system.axis)
-        r = jnp.where(converged, fp.r, 0)
         excess = jnp.square(jax.nn.relu(1 - decay(system, r) / slowest))
         return jnp.sum(jnp.where(fp.converged, excess, 0)) / max(excess.size, 1)
-    gain = jnp.where(fp.converged[..., None], _gain(system, fp.r), 0).reshape(-1, fp.r.shape[-1])
-    mean = jnp.sum(gain, axis=0) / jnp.maximum(jnp.sum(fp.converged), 1)
+    gain = jnp.where(keep, _gain(system, r), 0).reshape(-1, r.shape[-1])
+    mean = jnp.sum(gain, axis=0) / jnp.maximum(jnp.sum(keep), 1)
     matrix = mean[:, None] * system.weights - jnp.eye(len(mean), dtype=mean.dtype)
     rho = -leading(matrix / system.tau[:, None])
     return jnp.square(jax.nn.relu(1 - rho / slowest))
