@@ -4,15 +4,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from bioviz_ssn.fixed_point import fixed_point
+from bioviz_ssn.geometry import orientation_map
 from bioviz_ssn.linearization import (
     jacobian,
     leading,
+    slowest_rates,
     stability,
     stability_penalty,
     susceptibility,
 )
 from bioviz_ssn.models.network import Network
 from bioviz_ssn.models.two_population import TwoPopulationSSN
+from bioviz_ssn.models.v1_layers import SuperficialLayer
+from bioviz_ssn.parameters import LayerParams, SSNParams
 
 MODEL = TwoPopulationSSN.create
 
@@ -69,6 +74,39 @@ def test_the_leading_eigenvalue_and_its_slope_are_those_of_numpy(seed: int, x64:
     assert float(jnp.sum(slope * direction)) == pytest.approx(np.diff(ends)[0] / -2e-6, rel=2e-2)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_a_cluster_of_modes_does_not_mislead(seed: int, x64: None) -> None:
+    # Damped oscillators, all alike but in frequency: no two of them lead.
+    rng, n = np.random.default_rng(seed), 27
+    turn = np.diag(0.1 * (1 + 0.3 * rng.normal(size=n)))
+    matrix = np.block([[-0.06 * np.eye(n), -turn], [turn, -0.085 * np.eye(n)]])
+    matrix += 1e-4 * rng.normal(size=matrix.shape)
+    found, slope = jax.value_and_grad(leading)(jnp.asarray(matrix))
+    assert float(found) == pytest.approx(np.linalg.eigvals(matrix).real.max(), abs=1e-3)
+    # Moving every mode by the same amount moves the leading one by it.
+    assert float(jnp.trace(slope)) == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.slow
+def test_the_leading_eigenvalue_of_superficial_layers_is_found_in_float32() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(4):
+        layer = SuperficialLayer.create(orientation_map(rng))
+        j = [
+            [rng.uniform(4, 4.8), -rng.uniform(1.2, 2)],
+            [rng.uniform(4.6, 5.4), -rng.uniform(0.8, 1.6)],
+        ]
+        own = LayerParams.create(j, kappa=np.zeros((2, 2, 2)))
+        params = SSNParams(LayerParams.create(j), own, *map(jnp.zeros, (2, 2, 25, ())))
+        x = jnp.asarray(rng.uniform(20, 120, (5, 81)), jnp.float32)
+        fp = fixed_point(layer, params, x, throw=True)
+        gain = layer.law.gain(layer.system(params, x).inputs(fp.r)).mean(0)
+        weights = layer.system(params, x).weights
+        matrix = np.asarray((gain[:, None] * weights - np.eye(162)) / layer.tau[:, None], float)
+        expected = -np.linalg.eigvals(matrix).real.max()
+        assert float(slowest_rates(layer, params, x, fp)) == pytest.approx(expected, rel=1e-2)
+
+
 def test_the_penalty_is_zero_when_damped_and_pushes_slow_modes_away(x64: None) -> None:
     model = MODEL()
     drive = jnp.array([[10.0, 10.0]])
@@ -83,6 +121,6 @@ def test_the_penalty_is_zero_when_damped_and_pushes_slow_modes_away(x64: None) -
     assert float(value) > 0
     assert float(penalty(model.params - 1e-2 * slope, 0.2)) < float(value)
     network = same_network(model)
-    fp = model.fixed_point(model.params, drive)
+    fp = network.fixed_point(network.params, drive)
     same = stability_penalty(network, network.params, drive, fp, slowest=0.2)
     assert float(same) == pytest.approx(float(value), rel=1e-9)

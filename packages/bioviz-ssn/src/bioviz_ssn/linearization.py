@@ -23,8 +23,8 @@ from bioviz_ssn.solvers import pairs
 SLOWEST = 0.01
 """Decay per ms below which a mode counts as slow: a time constant of 100 ms."""
 
-_SQUARINGS = 7
-_PASSES = 6
+_SQUARINGS = 9
+_PASSES = 32
 
 
 def jacobian(layer: Layer[Any], params: Any, drive: Array, r: Array) -> Array:
@@ -67,15 +67,11 @@ def decay(system: System, r: Array) -> Array:
     return jnp.where(sound, -jnp.max(values.real, axis=-1), -jnp.inf)
 
 
-def stability_penalty(
-    layer: Layer[Any], params: Any, drive: Array, fp: FixedPoint, *, slowest: float = SLOWEST
-) -> Array:
-    """`mean relu(1 - rho / slowest)^2`, rho being the decay of the slowest mode, per ms.
+def slowest_rates(layer: Layer[Any], params: Any, drive: Array, fp: FixedPoint) -> Array:
+    """Decay of the slowest mode, per ms: one per pair, or one for a network's whole batch.
 
-    It replaces the paper's dx term, which asks that 300 Euler steps have settled: that is zero for
-    a well damped network too, but explodes near marginal stability. One rho per pair; a network
-    has one, at the mean gain of its batch. Systems that did not converge have no part in it.
-    Differentiable.
+    A network's is that at the mean gain of its batch. Systems that did not converge have no part
+    in it: infinity for a pair. Differentiable.
     """
     system = layer.system(params, drive)
     keep = jnp.expand_dims(fp.converged, -1 if system.axis is None else system.axis)
@@ -83,20 +79,37 @@ def stability_penalty(
     system = replace(system, drive=jnp.where(keep, system.drive, 0))
     r = jnp.where(keep, fp.r, 0)
     if system.axis is not None:
-        excess = jnp.square(jax.nn.relu(1 - decay(system, r) / slowest))
-        return jnp.sum(jnp.where(fp.converged, excess, 0)) / max(excess.size, 1)
+        return jnp.where(fp.converged, decay(system, r), jnp.inf)
     gain = jnp.where(keep, _gain(system, r), 0).reshape(-1, r.shape[-1])
     mean = jnp.sum(gain, axis=0) / jnp.maximum(jnp.sum(keep), 1)
     matrix = mean[:, None] * system.weights - jnp.eye(len(mean), dtype=mean.dtype)
-    rho = -leading(matrix / system.tau[:, None])
-    return jnp.square(jax.nn.relu(1 - rho / slowest))
+    found: Array = -leading(matrix / system.tau[:, None])
+    return found
+
+
+def stability_penalty(
+    layer: Layer[Any], params: Any, drive: Array, fp: FixedPoint, *, slowest: float = SLOWEST
+) -> Array:
+    """`slowness` of a layer: zero where it is well damped. Differentiable."""
+    return slowness(slowest_rates(layer, params, drive, fp), slowest=slowest)
+
+
+def slowness(rho: Array, *, slowest: float = SLOWEST) -> Array:
+    """`mean relu(1 - rho / slowest)^2` of the `slowest_rates` rho, per ms.
+
+    It replaces the paper's dx term, which asks that 300 Euler steps have settled: that is zero for
+    a well damped network too, but explodes near marginal stability.
+    """
+    return jnp.sum(jnp.square(jax.nn.relu(1 - rho / slowest))) / max(rho.size, 1)
 
 
 def leading(matrix: Array) -> Array:
     """Largest real part of the eigenvalues of a real `(n, n)` matrix, differentiable.
 
-    Its two leading right and left directions come from powers of `exp(matrix)`, by squaring; on
-    them the eigenvalues are those of a 2x2 matrix, whose first-order change is exact.
+    A vector is followed through `exp(t matrix)`, another back through its transpose: the logarithm
+    of the first grows by the largest real part, whose slope is the mean of their outer products.
+    Where one or two modes lead, the eigenvalue of the 2x2 matrix on them is exact and taken
+    instead. That the modes of a layer lie close together and far from orthogonal does no harm.
     """
     n = matrix.shape[0]
     if n == 1:
@@ -104,15 +117,42 @@ def leading(matrix: Array) -> Array:
     fixed = jax.lax.stop_gradient(matrix)
     step = 1 / jnp.maximum(jnp.max(jnp.sum(jnp.abs(fixed), axis=-1)), np.finfo(fixed.dtype).tiny)
     scaled = step * fixed
-    power = jnp.eye(n, dtype=fixed.dtype) + scaled + scaled @ scaled / 2
+    square = scaled @ scaled
+    power = jnp.eye(n, dtype=fixed.dtype) + scaled + square / 2 + square @ scaled / 6
+
     # Loops rather than their bodies in a row: XLA compiles each once.
-    power = jax.lax.fori_loop(0, _SQUARINGS, lambda _, p: _scaled(p @ p), power)
+    def double(_: int, state: tuple[Array, Array]) -> tuple[Array, Array]:
+        power, size = state
+        power = power @ power
+        largest = jnp.max(jnp.abs(power))
+        return power / largest, 2 * size + jnp.log(largest)
+
+    power, size = jax.lax.fori_loop(0, _SQUARINGS, double, (power, jnp.zeros((), fixed.dtype)))
+
+    def turn(sides: Array, _: None) -> tuple[Array, tuple[Array, Array]]:
+        turned = both @ sides
+        return jax.vmap(_orthonormal)(turned), (sides, jnp.linalg.norm(turned[0, :, 0]))
+
     place = jnp.arange(n, dtype=fixed.dtype)
     start = _orthonormal(jnp.stack([1 + 0.1 * jnp.cos(place), jnp.sin(place + 1)], -1))
     both = jnp.stack([power, power.T])
-    right, left = jax.lax.fori_loop(
-        0, _PASSES, lambda _, x: jax.vmap(_orthonormal)(both @ x), jnp.stack([start, start])
-    )
+    last, (sides, norms) = jax.lax.scan(turn, jnp.stack([start, start]), length=_PASSES)
+    duration = step * 2**_SQUARINGS
+    late = _PASSES // 2
+    growth = (size + jnp.mean(jnp.log(norms[late:]))) / duration
+    outer = jnp.einsum("ki,kj->kij", sides[late:, 1, :, 0][::-1], sides[late:, 0, :, 0])
+    weight = jnp.trace(outer, axis1=1, axis2=2)
+    usable = jnp.abs(weight) > np.sqrt(np.finfo(fixed.dtype).eps)
+    shares = jnp.where(usable, 1 / jnp.where(usable, weight, 1), 0)
+    slope = jnp.einsum("kij,k->ij", outer, shares) / jnp.maximum(jnp.sum(usable), 1)
+    robust = growth + jnp.sum(slope * (matrix - fixed))
+    exact = _of_two(matrix, *last)
+    agree = jnp.abs(exact - growth) < 3 / (duration * (_PASSES - late))
+    return jnp.where(agree, exact, robust)
+
+
+def _of_two(matrix: Array, right: Array, left: Array) -> Array:
+    """The larger real part on two directions, `(n, 2)` from either side."""
     overlap = left.T @ right
     seen = left.T @ (matrix @ right)
     det = overlap[0, 0] * overlap[1, 1] - overlap[0, 1] * overlap[1, 0]
@@ -125,10 +165,6 @@ def leading(matrix: Array) -> Array:
     real = discriminant > 0
     found: Array = half + jnp.where(real, jnp.sqrt(jnp.where(real, discriminant, 1)), 0)
     return found
-
-
-def _scaled(x: Array) -> Array:
-    return x / jnp.max(jnp.abs(x))
 
 
 def _orthonormal(x: Array) -> Array:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 from numpy.typing import ArrayLike
 
-from bioviz_ssn.linearization import SLOWEST, stability_penalty
+from bioviz_ssn.linearization import SLOWEST, slowest_rates, slowness
 from bioviz_ssn.models.two_layer import TwoLayerFixedPoint, TwoLayerSSN, cross_entropy
 from bioviz_ssn.parameters import SSNParams
 from bioviz_ssn.simulation import simulate
@@ -42,13 +42,15 @@ class LossWeights:
 class Evaluation(NamedTuple):
     """What a batch of trials looked like: the weighted `terms` add up to the loss.
 
-    `mean_rates` and `max_rates` are `(2, 2)`, layer by type, in hertz.
+    `mean_rates` and `max_rates` are `(2, 2)`, layer by type, in hertz; `decay (2,)` is that of each
+    layer's slowest mode, per ms.
     """
 
     terms: dict[str, Array]
     accuracy: Array
     mean_rates: Array
     max_rates: Array
+    decay: Array
     n_unconverged: Array
 
 
@@ -61,6 +63,7 @@ def discrimination_loss(
     *,
     weights: LossWeights = LossWeights(),
     mean_rates: ArrayLike = MEAN_RATES,
+    max_steps: int | None = None,
 ) -> tuple[Array, Evaluation]:
     """The loss of a batch of trials, and its parts.
 
@@ -69,7 +72,7 @@ def discrimination_loss(
     readout. Terms with weight 0 are not computed. With `model.legacy` rate penalties see what the
     published code sees: the reference only, and not the last superficial I cell.
     """
-    fp = model.fixed_point_from_drive(params, drive)
+    fp = model.fixed_point_from_drive(params, drive, max_steps=max_steps)
     z = model.decide(params, fp, noise)
     mean, peak = _population_rates(model, fp)
     parts = {
@@ -79,13 +82,16 @@ def discrimination_loss(
         "w": jnp.sum(jnp.square(params.readout)),
         "b": jnp.square(params.bias),
     }
+    middle, superficial = slow_modes(model, params, drive, fp)
     if weights.stability:
-        parts["stability"] = slow_modes(model, params, drive, fp, slowest=weights.slowest)
+        slow = [slowness(rho, slowest=weights.slowest) for rho in (middle, superficial)]
+        parts["stability"] = slow[0] + slow[1]
     if weights.dx:
         parts["dx"] = legacy_dx(model, params, drive)
     terms = {name: getattr(weights, name) * part for name, part in parts.items()}
     right = jnp.mean((z > 0) == (labels > 0.5), dtype=z.dtype)
-    seen = Evaluation(terms, right, mean.mean((0, 1)), peak.max((0, 1)), fp.n_unconverged)
+    decay = jnp.stack([jnp.min(middle, initial=jnp.inf), superficial])
+    seen = Evaluation(terms, right, mean.mean((0, 1)), peak.max((0, 1)), decay, fp.n_unconverged)
     return jnp.sum(jnp.stack(list(terms.values()))), seen
 
 
@@ -104,18 +110,14 @@ def rate_mean(mean: Array, target: Array) -> Array:
 
 
 def slow_modes(
-    model: TwoLayerSSN,
-    params: SSNParams,
-    drive: Array,
-    fp: TwoLayerFixedPoint,
-    *,
-    slowest: float = SLOWEST,
-) -> Array:
-    """`stability_penalty` of both layers, added."""
+    model: TwoLayerSSN, params: SSNParams, drive: Array, fp: TwoLayerFixedPoint
+) -> tuple[Array, Array]:
+    """`slowest_rates` of the middle layer's pairs and of the superficial network."""
     output = model.middle.output(fp.middle.r)
-    return stability_penalty(
-        model.middle, params.middle, drive, fp.middle, slowest=slowest
-    ) + stability_penalty(model.superficial, params, output, fp.superficial, slowest=slowest)
+    return (
+        slowest_rates(model.middle, params.middle, drive, fp.middle),
+        slowest_rates(model.superficial, params, output, fp.superficial),
+    )
 
 
 def legacy_dx(model: TwoLayerSSN, params: SSNParams, drive: Array) -> Array:

@@ -83,3 +83,35 @@ class SSNParams:
     kappa_f: Array
     readout: Array
     bias: Array
+
+
+POPULATIONS = ("E_m", "I_m", "E_s", "I_s")
+NAMES = (
+    *(f"J_{block}_{layer}" for layer in "ms" for block in ("EE", "EI", "IE", "II")),
+    *(f"c_{cell}" for cell in POPULATIONS),
+    *("f_E", "f_I", "kappa_f_E", "kappa_f_I"),
+    *(f"kappa_m_{block}" for block in ("EE", "EI", "IE", "II")),
+    *(f"kappa_s_{side}_{b}" for side in ("post", "pre") for b in ("EE", "EI", "IE", "II")),
+    "bias",
+)
+"""What `named` gives: blocks are target, then source; m is the middle, s the superficial layer."""
+
+
+def named(params: SSNParams) -> dict[str, Array]:
+    """All that training changes but the readout, each number by name; J signed, f not its log.
+
+    Leading axes of the parameters, such as one for seeds, are those of the numbers.
+    """
+    lead = params.bias.shape
+    layers = (params.middle, params.superficial)
+    values = [
+        *(layer.weights.reshape(*lead, 4) for layer in layers),
+        *(layer.baseline for layer in layers),
+        jnp.exp(params.log_f),
+        params.kappa_f,
+        params.middle.kappa.reshape(*lead, 4),
+        params.superficial.kappa.reshape(*lead, 8),
+        params.bias[..., None],
+    ]
+    flat = jnp.concatenate(values, -1)
+    return {name: flat[..., place] for place, name in enumerate(NAMES)}

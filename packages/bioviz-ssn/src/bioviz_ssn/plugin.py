@@ -47,6 +47,18 @@ def bioviz_register(registry: Registrar) -> None:
   year = {2024}, howpublished = {https://github.com/monikajozsa/SSN-VisualCortex}
 }""",
     )
+    registry.paper(
+        "jia-2020",
+        "Recurrent processing drives perceptual plasticity",
+        authors=("Ke Jia", "Elisa Zamboni", "Valentin Kemper", "Zoe Kourtzi"),
+        year=2020,
+        doi="10.1016/j.cub.2020.08.016",
+        bibtex="""@article{jia2020recurrent,
+  title = {Recurrent processing drives perceptual plasticity},
+  author = {Jia, Ke and Zamboni, Elisa and Kemper, Valentin and others},
+  journal = {Current Biology}, year = {2020}, doi = {10.1016/j.cub.2020.08.016}
+}""",
+    )
     models = "bioviz_ssn.models"
     registry.model(
         "network",
@@ -83,3 +95,46 @@ def bioviz_register(registry: Registrar) -> None:
         framework="jax",
         paper="ahmadian-2013",
     )
+    registry.rule(
+        "perceptual-learning",
+        "bioviz_ssn.rules.perceptual_learning:PerceptualLearning.create",
+        summary="Discrimination training of many seeds' networks at once",
+        framework="jax",
+        paper="jozsa-ssn",
+    )
+    learning = "bioviz_ssn.experiments.perceptual_learning"
+    registry.experiment(
+        "perceptual-learning",
+        f"{learning}:PerceptualLearning",
+        summary="Where V1 changes as it learns to tell orientations apart",
+        framework="jax",
+        config=f"{learning}:PerceptualLearningConfig",
+        paper="jozsa-ssn",
+        tags=("certificate",),
+    )
+    registry.experiment(
+        "ablations",
+        "bioviz_ssn.experiments.ablations:Ablations",
+        summary="Does inhibition rise where the decision is read out?",
+        framework="jax",
+        config="bioviz_ssn.experiments.ablations:AblationsConfig",
+        paper="jozsa-ssn",
+    )
+    registry.experiment(
+        "circuit",
+        "bioviz_ssn.experiments.circuit:Circuit",
+        summary="Contrast, plaids, size and the paradoxical effect of one circuit",
+        framework="jax",
+        config="bioviz_ssn.experiments.circuit:CircuitConfig",
+        paper="rubin-2015",
+        tags=("certificate",),
+    )
+    analyses = "bioviz_ssn.analyses"
+    for name, target, summary in (
+        ("tuning-features", "tuning_curves:TuningFeatures", "Shape of each cell's tuning curve"),
+        ("decoding", "mvpa:Decoding", "Orientation decoded from smoothed, noisy patterns (MVPA)"),
+        ("mahalanobis", "mvpa:Mahalanobis", "Distance of orientations over the spread of trials"),
+        ("parameter-change", "parameter_change:ParameterChange", "What training changed, by name"),
+        ("anova", "anova:TwoWayAnova", "Analysis of variance of stage by orientation"),
+    ):
+        registry.analysis(name, f"{analyses}.{target}", summary=summary, paper="jozsa-ssn")

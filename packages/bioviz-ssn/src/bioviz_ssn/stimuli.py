@@ -21,6 +21,8 @@ GRAY = 128.0
 """The mean grey level, of 256."""
 SCALE = 3.0
 """What the published code multiplies every image by; the filters undo it."""
+OPAQUE = 255 / 256
+"""The mask's largest share of the grating."""
 EDGE = 20 / 6
 """Pixels: the standard deviation of the aperture's soft edge."""
 
@@ -93,16 +95,16 @@ def grating(
     x, y = line[:, None] - middle[..., 0, :, :], line - middle[..., 1, :, :]
     wave = 2 * np.pi * spec.frequency * (x * xp.cos(t) + y * xp.sin(t)) + turn
     g = GRAY * (1 + c * xp.cos(wave))
-    alpha = 255.0 if full_field else _alpha(xp, x, y, r, spec)
-    image = alpha / 256 * g + (1 - alpha / 256) * GRAY
+    alpha = OPAQUE if full_field else _alpha(xp, x, y, r, spec)
+    image = alpha * g + (1 - alpha) * GRAY
     return (SCALE * xp.floor(image)).astype(dtype)
 
 
 def _alpha(xp: Any, x: Any, y: Any, radius: Any, spec: StimulusSpec) -> Any:
-    """Opacity of 255; beyond the half-width of the image, in whole pixels, there is none."""
+    """The mask; beyond the half-width of the image, in whole pixels, there is none."""
     pixels = xp.sqrt(xp.round(x * spec.resolution) ** 2 + xp.round(y * spec.resolution) ** 2)
     beyond = xp.maximum(pixels / spec.resolution - radius, 0) * spec.resolution
-    alpha = 255 * xp.exp(-(beyond**2) / (2 * EDGE**2))
+    alpha = OPAQUE * xp.exp(-(beyond**2) / (2 * EDGE**2))
     return xp.where(pixels > spec.half_width * spec.resolution, 0, alpha)
 
 

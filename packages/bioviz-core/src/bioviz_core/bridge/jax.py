@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import lru_cache, partial
 from typing import Any, Self
 
 import jax
@@ -181,16 +182,25 @@ class Host:
 
         On the CPU nothing is: there XLA frees the old buffers soon anyway, and a caller who keeps
         the model of before, against the contract, would otherwise meet an error on a GPU only.
-        The seed is an argument, hence not a reason to trace again.
+        The seed is an argument, hence not a reason to trace again. So is a rule that is a pytree:
+        rules of one type that differ in numbers only share what was compiled.
         """
         donated = () if self.device.platform == "cpu" else (0, 2)
+        rule = getattr(step, "__self__", None)
+        compiled: Callable[..., Any]
+        if rule is None or jax.tree_util.all_leaves([rule]):
 
-        def run(model: Any, batch: Batch, state: Any, seed: Any) -> Step[Any, Any]:
-            return step(model, batch, state, seed=seed)
+            def run(model: Any, batch: Batch, state: Any, seed: Any) -> Step[Any, Any]:
+                return step(model, batch, state, seed=seed)
 
-        compiled = jax.jit(run, donate_argnums=donated)
+            compiled = jax.jit(run, donate_argnums=donated)
+        else:
+            placed = jax.device_put(rule, self.device)
+            compiled = partial(_shared(step.__func__, donated), placed)  # type: ignore[attr-defined]  # a method has one
 
         def call(model: Any, batch: Batch, state: Any, /, *, seed: int) -> Step[Any, Any]:
+            # Arrays that no device was chosen for, as those of a new model, would compile anew.
+            model, state = jax.device_put((model, state), self.device)
             # A seed has 63 bits at most; JAX folds it into 32 where 64 are off.
             found = compiled(model, batch, state, np.uint32(seed % 2**32))
             return Step(*found)
@@ -206,6 +216,16 @@ class Host:
         del seed  # randomness is an argument of the rule
         with jax.enable_x64(self.precision == "float64"), jax.default_device(self.device):
             yield
+
+
+@lru_cache(maxsize=16)
+def _shared(step: Callable[..., Step[Any, Any]], donated: tuple[int, ...]) -> Callable[..., Any]:
+    """A rule's step as a compiled function of the rule too; `donated` counts without the rule."""
+
+    def run(rule: Any, model: Any, batch: Batch, state: Any, seed: Any) -> Step[Any, Any]:
+        return step(rule, model, batch, state, seed=seed)
+
+    return jax.jit(run, donate_argnums=tuple(1 + place for place in donated))
 
 
 def _device(name: str) -> jax.Device:

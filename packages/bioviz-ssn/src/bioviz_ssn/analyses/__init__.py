@@ -1,0 +1,1 @@
+"""Measures of networks, and analyses of their rates."""
