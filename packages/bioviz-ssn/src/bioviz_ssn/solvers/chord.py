@@ -24,10 +24,10 @@ from bioviz_ssn.solvers.solution import RATE_CAP, Solution, bound, largest
 WARM_UP = 16  # Euler steps of a quarter of the fastest time constant, at least
 LONGEST_WARM_UP = 160  # of them where a system of the batch is still on its way
 SETTLING = 0.15  # a residual, as a share of the largest rate, from where the chord contracts
-ITERATIONS = 40  # of the chord; contracting by half, 40 reach the rounding of float64
+ITERATIONS = 150  # of the chord; contracting by half, 40 reach the rounding of float64
 REFINEMENTS = 2
 OUTLIER = 8.0  # times the geometric mean of the batch's largest rates
-STALLED = 0.9  # two iterations that leave more of the change than this have failed
+STALLED = 0.97  # two iterations that leave more of the change than this have failed
 
 
 def solve(

@@ -23,7 +23,7 @@ from bioviz_ssn.power_law import PowerLaw
 from bioviz_ssn.solvers.solution import RATE_CAP, Solution
 
 WARM_UP = 24  # Euler steps of a quarter of the faster time constant: 60 ms in the paper's network
-LONGEST_WARM_UP = 160  # of them where a pair is still on its way
+LONGEST_WARM_UP = 320  # of them where a pair is still on its way
 SETTLING = (
     0.15  # a residual, as a share of the largest rate, from where Newton's method is likely to do
 )
