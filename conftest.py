@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from shutil import rmtree
 from tempfile import mkdtemp
 
 import pytest
@@ -11,6 +12,12 @@ from sybil import Sybil
 from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
 
 skipped: list[str] = []
+
+# One folder for this run's compilations, its workers' and subprocesses' too: XLA's take minutes.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = mkdtemp(prefix="bioviz-jax-")
+COMPILED = Path(os.environ["JAX_COMPILATION_CACHE_DIR"])
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 
 
 def _in_a_new_folder(namespace: dict[str, object]) -> None:
@@ -46,6 +53,12 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Remember what was skipped for another reason."""
     if report.skipped and "gpu" not in report.keywords and not hasattr(report, "wasxfail"):
         skipped.append(report.nodeid)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """The compilations of this run are nobody else's."""
+    if not hasattr(config, "workerinput") and COMPILED.name.startswith("bioviz-jax-"):
+        rmtree(COMPILED, ignore_errors=True)
 
 
 @pytest.hookimpl(trylast=True)

@@ -57,6 +57,11 @@ BAD_TARGET = """
 def bioviz_register(registry):
     registry.model("thing", "{package}/things.py", summary="A thing")
 """
+NO_TARGET = """
+@hookimpl
+def bioviz_register(registry):
+    registry.model("thing", "{package}.things:Absent", summary="A thing")
+"""
 FRAMEWORK = """
 @hookimpl
 def bioviz_register(registry):
@@ -86,6 +91,7 @@ TOYS = (
     Toy("half-done", HALF_DONE, status="broken", said="no second thing"),
     Toy("signature", WRONG_SIGNATURE, status="broken", said="what_core_does_not_have"),
     Toy("target", BAD_TARGET, status="broken", said="write 'package.module:Name'"),
+    Toy("absent", NO_TARGET, status="broken", said="points to bioviz_absent.things:Absent"),
     Toy("no-framework", FRAMEWORK, status="broken", said="torch is not installed"),
     Toy("old", "BIOVIZ_API = 99" + GOOD, status="broken", said="written for plugin API 99"),
     Toy("twice", distribution="one-owner", status="broken", said="claimed by"),
@@ -150,8 +156,8 @@ def test_list_shows_what_works_and_exits_0(environment: Environment) -> None:
     listed = [ref["name"] for ref in json.loads(done.stdout) if ref["kind"] == "experiment"]
     assert listed == [f"{name}/study" for name in GOOD_NAMES]
     for toy in TOYS:
-        # A framework is missed only when something needs it: `list` imports none.
-        if toy.status != "ok" and toy.name != "no-framework":
+        # What is missed only once something is imported, `list` cannot know: it imports nothing.
+        if toy.status != "ok" and toy.name not in ("no-framework", "absent"):
             assert f"{toy.status}  {toy.name}  {toy.owner} 1.0" in done.stderr
 
 

@@ -39,7 +39,7 @@ def small(**options: Any) -> VisionTransformer:
 def fill(fast: Any, seed: int = 1) -> None:
     """Random `B` inside the blocks, as training would leave them."""
     generator = torch.Generator().manual_seed(seed)
-    for _, b, _ in fast._adapters():
+    for _, b, _ in fast.adapters(fast.active):
         b.weight.copy_(torch.randn(b.weight.shape, generator=generator) * b.mask.cpu())
 
 
@@ -191,7 +191,7 @@ def test_a_deep_copy_is_independent() -> None:
     assert not torch.equal(twin(images()), before)
     assert twin.fast_weights.model is twin
     twin(images()).sum().backward()
-    (_, b, _), *_ = twin.fast_weights._adapters()
+    (_, b, _), *_ = twin.fast_weights.adapters("default")
     assert (b.weight.grad[b.mask == 0] == 0).all()
 
 

@@ -21,7 +21,7 @@ def written(dtype: torch.dtype = torch.float32) -> tuple[ViTAutoencoder, FastWei
     model = ViTAutoencoder(rank=4).to(dtype)
     generator = torch.Generator().manual_seed(1)
     assert model.fast_weights is not None
-    for _, b, _ in model.fast_weights._adapters():
+    for _, b, _ in model.fast_weights.adapters("default"):
         b.weight.copy_(0.1 * torch.randn(b.weight.shape, generator=generator) * b.mask.cpu())
     return model, model.fast_weights
 
@@ -165,6 +165,14 @@ def test_a_write_lowers_the_loss_and_touches_no_slow_weight() -> None:
     assert len(report.losses) == 5
     assert report.loss_last < report.loss_first
     assert same_bits(slow_weights(model), before)
+
+
+def test_arrays_are_written_as_tensors_are() -> None:
+    first, second = (ViTAutoencoder(rank=2).fast_weights for _ in range(2))
+    assert first is not None
+    assert second is not None
+    losses = first.write(images(), steps=2).losses, second.write(images().numpy(), steps=2).losses
+    assert losses[0] == losses[1]
 
 
 def test_a_write_that_diverges_is_undone() -> None:

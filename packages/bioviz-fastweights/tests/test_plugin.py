@@ -12,6 +12,7 @@ import bioviz_fastweights
 def test_everything_registered_loads_and_cites_a_paper() -> None:
     refs = bv.list(pattern="fastweights/*")
     assert {ref.name for ref in refs} == {
+        "fastweights/contexts",
         "fastweights/gradient-write",
         "fastweights/vit-autoencoder",
     }

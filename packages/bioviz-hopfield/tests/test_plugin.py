@@ -11,7 +11,9 @@ import bioviz_hopfield
 
 def test_everything_registered_loads_and_cites_a_paper() -> None:
     refs = bv.list(pattern="hopfield/*")
-    assert {ref.name for ref in refs} == {"hopfield/memory", "hopfield/prototype"}
+    assert {ref.name for ref in refs} == {
+        "hopfield/memory", "hopfield/prototype", "hopfield/capacity",
+    }  # fmt: skip
     for ref in refs:
         assert callable(ref.load())
         assert ref.paper

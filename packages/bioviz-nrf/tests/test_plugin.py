@@ -11,7 +11,9 @@ import bioviz_nrf
 
 def test_everything_registered_loads_and_cites_a_paper() -> None:
     refs = bv.list(pattern="nrf/*")
-    assert {ref.name for ref in refs} == {"nrf/field", "nrf/persistent-contrastive-divergence"}
+    assert {ref.name for ref in refs} == {
+        "nrf/field", "nrf/persistent-contrastive-divergence", "nrf/gaussian-check",
+    }  # fmt: skip
     for ref in refs:
         assert callable(ref.load())
         assert ref.paper

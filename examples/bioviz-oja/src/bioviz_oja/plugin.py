@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bioviz_core import Registrar, hookimpl
 
+BIOVIZ_API = 1
 OJA = """@article{oja1982simplified,
   title = {Simplified neuron model as a principal component analyzer},
   author = {Oja, Erkki},

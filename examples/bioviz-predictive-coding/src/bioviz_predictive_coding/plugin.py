@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bioviz_core import Registrar, hookimpl
 
+BIOVIZ_API = 1
 WHITTINGTON_BOGACZ = """@article{whittington2017approximation,
   title = {An Approximation of the Error Backpropagation Algorithm in a Predictive Coding Network
            with Local Hebbian Synaptic Plasticity},

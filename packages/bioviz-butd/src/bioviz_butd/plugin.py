@@ -43,14 +43,15 @@ def bioviz_register(registry: Registrar) -> None:
         doi="10.1038/ncomms13276",
         bibtex=LILLICRAP,
     )
-    for name, target, summary in (
-        ("fc", "fc:fc_net", "Fully connected network with a top-down pass"),
-        ("conv", "conv:conv_net", "Small convolutional network with a top-down pass"),
-        ("simple", "conv:simple_net", "The paper's simple net with a top-down pass"),
+    for name, module, summary in (
+        ("fc", "fc", "Fully connected network with a top-down pass"),
+        ("conv", "conv", "Small convolutional network with a top-down pass"),
+        ("simple", "conv", "The paper's simple net with a top-down pass"),
     ):
+        function = f"bioviz_butd.models.{module}:{name}"
         registry.model(
-            name, f"bioviz_butd.models.{target}", summary=summary, framework="torch",
-            paper="abel-ullman",
+            name, f"{function}_net", summary=summary, framework="torch", paper="abel-ullman",
+            for_task=f"{function}_for_task",
         )  # fmt: skip
     registry.rule(
         "counter-hebb", "bioviz_butd.rules.counter_hebb:CounterHebb", framework="torch",

@@ -33,6 +33,7 @@ _MODULES = {
     "lab.info": "cite doctor info",
     "lab.pretrained": "load_model save_model",
     "lab.record": "RunRecord open_run runs",
+    "lab.tasks": "for_task models_for",
     "lab.report.build": "report",
     "refs": "Paper Ref",
     "registry": "Plugin Registrar Registry isolated_registry",

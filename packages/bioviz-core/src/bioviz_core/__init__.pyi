@@ -39,6 +39,8 @@ from bioviz_core.lab.record import RunRecord as RunRecord
 from bioviz_core.lab.record import open_run as open_run
 from bioviz_core.lab.record import runs as runs
 from bioviz_core.lab.report.build import report as report
+from bioviz_core.lab.tasks import for_task as for_task
+from bioviz_core.lab.tasks import models_for as models_for
 from bioviz_core.refs import Paper as Paper
 from bioviz_core.refs import Ref as Ref
 from bioviz_core.registry import Plugin as Plugin

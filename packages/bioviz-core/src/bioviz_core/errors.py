@@ -116,10 +116,8 @@ class DivergedError(BiovizError, ArithmeticError):
 
     def __init__(self, step: int, metric: str, value: float = float("nan")) -> None:
         self.step, self.metric, self.value = step, metric, value
-        super().__init__(
-            f"{metric} is {value} at step {step}. The last good checkpoint is kept; "
-            "lower the learning rate or check the input for NaN"
-        )
+        what = f"{metric} is {value} at step {step}. The last good checkpoint is kept"
+        super().__init__(f"{what}; lower the learning rate or check the input for NaN")
 
 
 class StoppedError(BiovizError):

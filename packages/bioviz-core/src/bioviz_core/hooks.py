@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from bioviz_core.lab.run import Run
     from bioviz_core.registry import Registrar
 
-PLUGIN_API = 0
-"""Raised only when a plugin written for the previous version could fail; 0 until it is frozen."""
+PLUGIN_API = 1
+"""Raised only when a plugin written for the previous version could fail."""
 
 hookspec = pluggy.HookspecMarker("bioviz")
 hookimpl = pluggy.HookimplMarker("bioviz")

@@ -46,7 +46,7 @@ class Recipe(NamedTuple):
 
 @dataclass(frozen=True, order=True, slots=True)
 class Ref:
-    """One registered thing: `target` and `config` are `module:name`, imported on `load` only."""
+    """One registered thing; `target`, `config`, `for_task` are `module:name`, imported on use."""
 
     kind: Kind
     name: str
@@ -58,6 +58,7 @@ class Ref:
     config: str | None = None
     paper: str | None = None
     tags: tuple[str, ...] = ()
+    for_task: str | None = None
 
     def __post_init__(self) -> None:
         if not 0 < len(self.summary) <= SUMMARY_LENGTH or "\n" in self.summary:
@@ -65,7 +66,7 @@ class Ref:
                 f"the summary of {self.name} must be one line of 1 to {SUMMARY_LENGTH} characters,"
                 f" got {len(self.summary)}: {self.summary!r}"
             )
-        for place in filter(None, (self.target, self.config)):
+        for place in filter(None, (self.target, self.config, self.for_task)):
             if not _TARGET.fullmatch(place):
                 raise RegistrationError(f"write 'package.module:Name', not {place!r} ({self.name})")
 
@@ -76,6 +77,10 @@ class Ref:
     def load_config(self) -> Any:
         """Import the configuration class; it needs no framework."""
         return self._import(self.config) if self.config else None
+
+    def load_for_task(self) -> Any:
+        """Import what gives a model's options for a task."""
+        return self._import(self.for_task) if self.for_task else None
 
     def _import(self, place: str) -> Any:
         module, _, path = place.partition(":")

@@ -60,8 +60,9 @@ class Registrar:
 
     `rule`, `model`, `analysis`, `stimulus` and `experiment` take `(name, target, summary=...)` and
     optionally `framework` ("torch", "jax", "numpy"), `config` (for experiments; importing it must
-    not import a framework), `paper` (a registered id) and `tags`. `target` and `config` are
-    `module:name` strings, so that nothing is imported until it is used.
+    not import a framework), `for_task` (for models; a function of a source's `fields` that gives
+    the model's options), `paper` (a registered id) and `tags`. `target`, `config` and `for_task`
+    are `module:name` strings, so that nothing is imported until it is used.
     """
 
     plugin: str = ""
@@ -72,12 +73,13 @@ class Registrar:
     def _add(
         self, kind: Kind, name: str, target: str, *, summary: str, framework: str | None = None,
         config: str | None = None, paper: str | None = None, tags: Iterable[str] = (),
+        for_task: str | None = None,
     ) -> None:  # fmt: skip
         key = (kind, f"{self.plugin}/{check_name(name)}")
-        if key in self._refs:
-            raise RegistrationError(f"the {kind} {key[1]!r} is registered twice")
         owner = (self.plugin, self.distribution)
-        self._refs[key] = Ref(*key, target, summary, framework, *owner, config, paper, tuple(tags))
+        ref = Ref(*key, target, summary, framework, *owner, config, paper, tuple(tags), for_task)
+        if self._refs.setdefault(key, ref) is not ref:
+            raise RegistrationError(f"the {kind} {key[1]!r} is registered twice")
 
     rule = partialmethod(_add, "rule")
     model = partialmethod(_add, "model")

@@ -134,11 +134,23 @@ def test_orthogonal_responses_are_at_a_right_angle() -> None:
     assert procrustes(x, y) == pytest.approx(np.pi / 2)
 
 
-@pytest.mark.parametrize("measure", MEASURES)
-@pytest.mark.parametrize("constant", [np.zeros((9, 4)), np.full((9, 4), 0.1), np.full((9, 1), 1e9)])
+CONSTANT = [np.zeros((9, 4)), np.full((9, 4), 0.1), np.full((9, 1), 1e9)]
+
+
+@pytest.mark.parametrize("measure", [rsa, procrustes])
+@pytest.mark.parametrize("constant", CONSTANT)
 def test_a_constant_layer_gives_nan_and_never_a_number(measure, constant: np.ndarray) -> None:
     assert np.isnan(measure(gaussians(9, 4), constant))
     assert np.isnan(measure(constant, constant))
+
+
+@pytest.mark.parametrize("debiased", [True, False])
+@pytest.mark.parametrize("constant", CONSTANT)
+def test_cka_of_a_constant_layer_is_zero_and_never_nan(
+    constant: np.ndarray, debiased: bool
+) -> None:
+    assert cka(gaussians(9, 4), constant, debiased=debiased) == 0
+    assert cka(constant, constant, debiased=debiased) == 0
 
 
 @pytest.mark.parametrize("analysis", [RSA(), CKA(), Procrustes()])
@@ -149,15 +161,15 @@ def test_analyses_note_what_they_cannot_compare(analysis) -> None:
     assert np.isfinite(good.scalars[analysis.scalar])
     assert good.notes == ()
     silent = analysis({"activations": np.zeros((9, 4)), "reference": x})
-    assert np.isnan(silent.scalars[analysis.scalar])
+    np.testing.assert_equal(silent.scalars[analysis.scalar], analysis.nothing)
     assert silent.notes[0].startswith("activations do not differ")
 
 
-def test_one_lone_responder_gives_no_number_and_a_note() -> None:
+def test_one_lone_responder_has_no_similarity_and_a_note() -> None:
     lone = np.zeros((6, 3))
     lone[0] = 1
     result = CKA()({"activations": lone, "reference": gaussians(6, 3)})
-    assert np.isnan(result.scalars["cka"])
+    assert result.scalars["cka"] == 0
     assert "too few samples differ" in result.notes[0]
 
 

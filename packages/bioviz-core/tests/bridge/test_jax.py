@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from bioviz_core.bridge.jax import Backprop, Host, as_model, export_leaf, import_leaf
+from bioviz_core.bridge.jax import Backprop, Host, as_model, import_leaf
 from bioviz_core.errors import CheckpointError, ConfigError, IncompatibleError
 from bioviz_core.interfaces import HasObjective, LearningRule, Model, Objective, Step
+from bioviz_core.lab import rundir
 from bioviz_core.lab.checkpoint import load_tree, save_tree
 from bioviz_core.lab.fit import fit
+from bioviz_core.lab.leaves import export
+from bioviz_core.lab.run import Run
 from bioviz_core.stimuli.sources import ArraySource
 
 SQUARED = Objective("squared", lambda out, b: jnp.mean((out - b["targets"]) ** 2), ("targets",))
@@ -85,6 +91,13 @@ def test_the_host_traces_a_step_once_for_all_seeds() -> None:
     assert found[0] == found[3] != found[1]
 
 
+def test_a_fit_compiles_its_step_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, jit = [], jax.jit
+    monkeypatch.setattr(jax, "jit", lambda *a, **k: made.append(jit(*a, **k)) or made[-1])
+    fit(model(), Backprop(optax.adam(0.1)), source(), steps=3, batch_size=8)
+    assert [compiled._cache_size() for compiled in made] == [1]
+
+
 def test_precision_holds_in_the_step_and_nowhere_else() -> None:
     host = Host(precision="float64")
     placed = host.place({"inputs": np.zeros(2, np.float32), "labels": np.arange(2)})
@@ -130,6 +143,55 @@ def test_leaves_of_every_kind_survive_a_checkpoint(tmp_path: Path) -> None:
 
 
 def test_bfloat16_is_exported_as_its_bits() -> None:
-    array, name = export_leaf(jnp.ones(2, jnp.bfloat16))
+    array, name = export(jnp.ones(2, jnp.bfloat16))
     assert (array.dtype, name) == (np.uint16, "bfloat16")
     assert import_leaf(array, name).dtype == jnp.bfloat16
+
+
+SEVERAL = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from test_jax import *
+from bioviz_core.errors import StoppedError
+from bioviz_core.lab import rundir
+from bioviz_core.lab.fit import collect
+from bioviz_core.lab.run import Run
+
+assert len(jax.devices()) == 2
+parts = Host().place({"inputs": np.ones((4, 3)), "task": np.ones(3)})
+assert [s.data.shape for s in parts["inputs"].addressable_shards] == [(2, 3)] * 2
+assert parts["task"].is_fully_replicated, "three samples do not divide by two"
+assert len(Host(device="cpu:1").place({"inputs": np.ones(4)})["inputs"].devices()) == 1
+
+def train(path, stop=0):
+    def after(progress):
+        run.should_stop = progress.step == stop
+    for _ in range(2 if stop else 1):
+        with Run(path, seed=0) as run:
+            try:
+                return fit(model(), Backprop(optax.adam(0.1)), source(), steps=20, batch_size=8,
+                           run=run, after=after)
+            except StoppedError:
+                pass
+
+paths = [rundir.create(Path(sys.argv[2]), name, {}, config={}) for name in ("alone", "resumed")]
+fitted = [train(paths[0]), train(paths[1], stop=7)]
+ends = [sorted(path.glob("checkpoints/*/*"))[-1].read_bytes() for path in paths]
+assert ends[0] == ends[1]
+assert collect(fitted[0].model, source())["output"].shape == (32, 1)
+print(*np.asarray(fitted[0].model.params["w"])[:, 0].tolist())
+"""
+
+
+@pytest.mark.slow
+def test_two_devices_share_a_batch_and_learn_what_one_learns(tmp_path: Path) -> None:
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2"
+    words = [sys.executable, "-c", SEVERAL, str(Path(__file__).parent), str(tmp_path)]
+    said = subprocess.run(words, env={**os.environ, "XLA_FLAGS": flags}, capture_output=True,
+                          text=True)  # fmt: skip
+    assert said.returncode == 0, said.stderr
+    with Run(rundir.create(tmp_path, "one", {}, config={}), seed=0) as run:
+        one = fit(model(), Backprop(optax.adam(0.1)), source(), steps=20, batch_size=8, run=run)
+    learned = [float(number) for number in said.stdout.split()]
+    np.testing.assert_allclose(learned, one.model.params["w"][:, 0], rtol=1e-5)

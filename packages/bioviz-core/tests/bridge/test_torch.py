@@ -22,7 +22,12 @@ from bioviz_core.bridge.torch import (
     import_leaf,
     open_checkpoint,
 )
-from bioviz_core.errors import CheckpointError, ConfigError, IncompatibleError
+from bioviz_core.errors import (
+    CheckpointError,
+    ConfigError,
+    IncompatibleError,
+    MissingDependencyError,
+)
 from bioviz_core.interfaces import LearningRule, Model, Objective, Synaptic, refusals
 from torch import nn
 
@@ -134,6 +139,12 @@ def test_adapted_sequential_is_model_layered_and_synaptic() -> None:
     assert torch.equal(activity, model(inputs))
 
 
+def test_the_repr_of_a_large_model_shows_its_parts_and_their_sizes() -> None:
+    small, large = (as_model(nn.Sequential(*(nn.Linear(2, 3) for _ in range(n)))) for n in (2, 99))
+    assert "(1): Linear(in_features=2" in repr(small)
+    assert repr(large) == "SequentialModel(\n  (module): 891 parameters\n)"
+
+
 def test_a_layer_used_twice_is_two_stages() -> None:
     relu = nn.ReLU()
     model = as_model(nn.Sequential(nn.Linear(3, 3), relu, nn.Linear(3, 3), relu))
@@ -234,15 +245,15 @@ def test_a_leaf_survives_the_trip_to_numpy(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("wrap", [lambda s: s, lambda s: {"state_dict": s, "epoch": 3}])
-@pytest.mark.parametrize("with_timm", [True, False])
 def test_open_checkpoint_reads_tensors_from_a_users_file(
-    tmp_path: Path, wrap, with_timm: bool, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, wrap, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if not with_timm:
-        monkeypatch.setattr("bioviz_core.bridge.torch_files.find_spec", lambda name: None)
     path = tmp_path / "weights.pth"
     torch.save(wrap({"layer.weight": torch.arange(3.0)}), path)  # noqa: TID251  # a user's file
     assert torch.equal(open_checkpoint(path)["layer.weight"], torch.arange(3.0))
+    monkeypatch.setattr("bioviz_core.bridge.torch_files.find_spec", lambda name: None)
+    with pytest.raises(MissingDependencyError, match="pip install timm"):
+        open_checkpoint(path)
 
 
 class Executes:

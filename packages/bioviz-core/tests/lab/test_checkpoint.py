@@ -327,7 +327,12 @@ def test_an_optax_state_comes_back_to_the_bit(tmp_path: Path, name: str) -> None
         assert np.asarray(one).tobytes() == np.asarray(two).tobytes()
 
 
-def test_a_typed_jax_key_must_be_stored_as_its_data(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["threefry2x32", "rbg"])
+def test_a_typed_jax_key_comes_back_of_its_kind_and_into_no_other(
+    tmp_path: Path, kind: str
+) -> None:
     jax = pytest.importorskip("jax")
+    key = jax.random.key(7, impl=kind)
+    assert back(tmp_path, {"key": key}, {"key": jax.random.key(0, impl=kind)})["key"] == key
     with pytest.raises(CheckpointError, match=r"^\.key: "):
-        save_tree(tmp_path / "t", {"key": jax.random.key(0)})
+        load_tree(tmp_path / "t.safetensors", {"key": jax.random.key(0, impl="unsafe_rbg")})

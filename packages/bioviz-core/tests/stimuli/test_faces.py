@@ -4,18 +4,11 @@ import numpy as np
 import pytest
 from bioviz_core.analyses.readout import fit_readout, score
 from bioviz_core.stimuli import faces
-from bioviz_core.stimuli.faces import ATTRIBUTES, REGIONS, schematic_faces
+from bioviz_core.stimuli.faces import ATTRIBUTES, REGIONS, draw_faces, schematic_faces
 from bioviz_core.stimuli.sources import sample_rng
 from scipy.ndimage import affine_transform
 
 COUNT = 1200
-
-
-def draw_faces(
-    count: int, *, size: int = 64, seed: int = 0
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    found = schematic_faces(count, size=size, seed=seed).batch(range(count))
-    return found["inputs"], found["attributes"], found["masks"]
 
 
 @pytest.fixture(scope="module")

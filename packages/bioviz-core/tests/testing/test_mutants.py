@@ -314,6 +314,7 @@ MODELS: dict[str, Case] = {
     "batch_independence": net_case(same(Centred)),
     "state": net_case(same(Forgetful)),
     "mode": torch_case(LeftInEvaluation),
+    "pytree": net_case(same(Opaque), "jax"),
     "energy": torch_case(OneEnergy),
     "stages": torch_case(FewStages),
     "synapses": net_case(same(Transposed)),
@@ -323,12 +324,47 @@ MODELS: dict[str, Case] = {
 }
 
 
+def fitting(fields: Any) -> Any:
+    return {"weights": reference_task("numpy").model().weights}
+
+
+def unfit(fields: Any) -> Any:
+    """Made for half of the pixels."""
+    weights = fitting(fields)["weights"]
+    return {"weights": {**weights, "hidden": weights["hidden"][:, :32]}}
+
+
+class Registering:
+    """A plugin with one model, which is made for a task by `function`."""
+
+    def __init__(self, function: str) -> None:
+        self.function = function
+
+    @hookimpl
+    def bioviz_register(self, registry: Any) -> None:
+        registry.model("net", "mutant:Net", summary="A net",
+                       for_task=f"mutant:{self.function}")  # fmt: skip
+
+
+@pytest.mark.parametrize(("function", "fails"), [("fitting", set()), ("unfit", {"for_task"})])
+def test_a_model_that_is_made_wrongly_for_a_task_fails_its_check(
+    monkeypatch: pytest.MonkeyPatch, function: str, fails: set[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "mutant", sys.modules[__name__])
+    task = reference_task("numpy")
+    with isolated_registry() as registry:
+        registry.register(Registering(function), name="toy")
+        case = Case("toy/net", lambda: Net(task.model().weights), task)
+        assert failing("model", case) == fails
+
+
 def test_good_models_pass() -> None:
     assert isinstance(Field2(), Energetic)
     assert isinstance(reference_task("numpy").model(), HasObjective)
-    good = [net_case(same(Net)), torch_case(Field2), Case("torch", reference_task("torch").model)]
-    assert [failing("model", case) for case in good] == [set(), set(), set()]
-    assert MODELS.keys() | {"pytree"} == named("model")
+    good = [net_case(same(Net)), torch_case(Field2)]
+    good += [Case(name, reference_task(name).model) for name in ("torch", "jax")]  # type: ignore[arg-type]  # a framework
+    assert [failing("model", case) for case in good] == [set()] * 4
+    assert MODELS.keys() | {"for_task"} == named("model")
 
 
 @pytest.mark.parametrize("check", MODELS)

@@ -17,11 +17,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bioviz_fastweights.attach import FastWeightConfig as FastWeightConfig
+    from bioviz_fastweights.adapters import FastWeightConfig as FastWeightConfig
     from bioviz_fastweights.attach import attach_fast_weights as attach_fast_weights
     from bioviz_fastweights.attach import detach_fast_weights as detach_fast_weights
     from bioviz_fastweights.errors import AttachError as AttachError
+    from bioviz_fastweights.errors import ContextError as ContextError
     from bioviz_fastweights.errors import MergedStateError as MergedStateError
+    from bioviz_fastweights.errors import UnknownContextError as UnknownContextError
     from bioviz_fastweights.fast_weights import FastWeights as FastWeights
     from bioviz_fastweights.fast_weights import WriteReport as WriteReport
     from bioviz_fastweights.models.autoencoder import ViTAutoencoder as ViTAutoencoder
@@ -33,8 +35,9 @@ if TYPE_CHECKING:
     from bioviz_fastweights.rules.gradient_write import GradientWrite as GradientWrite
 
 _MODULES = {
-    "attach": "FastWeightConfig attach_fast_weights detach_fast_weights",
-    "errors": "AttachError MergedStateError",
+    "adapters": "FastWeightConfig",
+    "attach": "attach_fast_weights detach_fast_weights",
+    "errors": "AttachError ContextError MergedStateError UnknownContextError",
     "fast_weights": "FastWeights WriteReport",
     "models.autoencoder": "ViTAutoencoder reconstruction_loss",
     "models.decoder": "Decoder",

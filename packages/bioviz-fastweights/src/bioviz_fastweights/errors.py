@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from bioviz_core.errors import BiovizError
 
 
@@ -14,3 +16,14 @@ class MergedStateError(BiovizError, RuntimeError):
 
     def __init__(self, call: str) -> None:
         super().__init__(f"{call} while merged: leave `with fast_weights.merged():` first")
+
+
+class ContextError(BiovizError, ValueError):
+    """Contexts cannot be named, mixed or changed like that."""
+
+
+class UnknownContextError(ContextError):
+    """No context has this name."""
+
+    def __init__(self, name: str, known: Sequence[str]) -> None:
+        super().__init__(f"no context is called {name!r}: there are {', '.join(known)}")

@@ -49,6 +49,7 @@ def bioviz_register(registry: Registrar) -> None:
         summary="A vision transformer that reconstructs images, with fast weights",
         framework="torch",
         paper="rapid-contextual-learning",
+        for_task="bioviz_fastweights.models.autoencoder:for_task",
     )
     registry.rule(
         "gradient-write",
@@ -56,4 +57,13 @@ def bioviz_register(registry: Registrar) -> None:
         summary="Writes fast weights by gradient on the model's own objective",
         framework="torch",
         paper="lora",
+    )
+    registry.experiment(
+        "contexts",
+        "bioviz_fastweights.experiments.contexts:Contexts",
+        config="bioviz_fastweights.experiments.contexts:ContextsConfig",
+        summary="Several memories in one network, apart to the bit",
+        framework="torch",
+        paper="rapid-contextual-learning",
+        tags=("certificate",),
     )

@@ -47,6 +47,7 @@ def bioviz_register(registry: Registrar) -> None:
         summary="A class memory over any model's features, or over pixels",
         framework="torch",
         paper="modern-hopfield",
+        for_task="bioviz_hopfield.models.memory:for_task",
     )
     registry.rule(
         "prototype",
@@ -54,4 +55,13 @@ def bioviz_register(registry: Registrar) -> None:
         summary="Writes class means into a memory, exactly and without gradients",
         framework="torch",
         paper="prototypes",
+    )
+    registry.experiment(
+        "capacity",
+        "bioviz_hopfield.experiments.capacity:Capacity",
+        config="bioviz_hopfield.experiments.capacity:CapacityConfig",
+        summary="What is proved of retrieval, and recall by dimension",
+        framework="torch",
+        paper="modern-hopfield",
+        tags=("certificate",),
     )

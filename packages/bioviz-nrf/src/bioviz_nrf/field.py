@@ -14,11 +14,13 @@ from typing import Any
 
 import torch
 from bioviz_core.bridge.torch import TorchModel
+from bioviz_core.errors import IncompatibleError
+from bioviz_core.interfaces import Field, Refusal
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from torch.nn.utils.parametrizations import weight_norm
 
-from bioviz_nrf.architecture import ArchConfig, FieldConfig, load_architecture
+from bioviz_nrf.architecture import ArchConfig, FieldConfig, architectures, load_architecture
 from bioviz_nrf.errors import ShapeError
 from bioviz_nrf.gradients.autograd import from_energy
 from bioviz_nrf.sampling.bounds import Bounds
@@ -176,6 +178,17 @@ class FieldNetwork(nn.Module):
             told = self.spread(self.activation(self.hidden(flat)))
             parts.append(told.unflatten(1, self.shape))
         return torch.stack(parts).sum(0)
+
+
+def for_task(fields: Mapping[str, Field]) -> dict[str, Any]:
+    """The first architecture for images of this shape, and their range."""
+    images = fields["inputs"]
+    known = {load_architecture(name).layers[0]: name for name in reversed(architectures())}
+    if images.shape not in known:
+        why = f"there are architectures for images of {[*known]}, inputs are {images.shape}"
+        raise IncompatibleError([Refusal("data", "inputs", why)])
+    limits = (images.low, images.high)
+    return {"architecture": known[images.shape], "data_range": None if None in limits else limits}
 
 
 _ACTIVATIONS = {"silu": nn.SiLU, "leaky_relu": nn.LeakyReLU, "relu": nn.ReLU}

@@ -18,6 +18,16 @@ TIELEMAN = """@inproceedings{tieleman2008training,
   doi = {10.1145/1390156.1390290}
 }"""
 
+LEIMKUHLER = """@article{leimkuhler2013robust,
+  title = {Robust and efficient configurational molecular sampling via {Langevin} dynamics},
+  author = {Leimkuhler, Benedict and Matthews, Charles},
+  journal = {The Journal of Chemical Physics},
+  volume = {138},
+  pages = {174102},
+  year = {2013},
+  doi = {10.1063/1.4802990}
+}"""
+
 
 @hookimpl
 def bioviz_register(registry: Registrar) -> None:
@@ -38,12 +48,21 @@ def bioviz_register(registry: Registrar) -> None:
         doi="10.1145/1390156.1390290",
         bibtex=TIELEMAN,
     )
+    registry.paper(
+        "langevin-splittings",
+        "Robust and efficient configurational molecular sampling via Langevin dynamics",
+        authors=("Benedict Leimkuhler", "Charles Matthews"),
+        year=2013,
+        doi="10.1063/1.4802990",
+        bibtex=LEIMKUHLER,
+    )
     registry.model(
         "field",
         "bioviz_nrf.field:NRF",
         summary="A neural random field: an energy over an image and latents",
         framework="torch",
         paper="neural-random-field",
+        for_task="bioviz_nrf.field:for_task",
     )
     registry.rule(
         "persistent-contrastive-divergence",
@@ -51,4 +70,13 @@ def bioviz_register(registry: Registrar) -> None:
         summary="Learns an energy from data and chains that go on sampling",
         framework="torch",
         paper="persistent-contrastive-divergence",
+    )
+    registry.experiment(
+        "gaussian-check",
+        "bioviz_nrf.experiments.gaussian_check:GaussianCheck",
+        config="bioviz_nrf.experiments.gaussian_check:GaussianCheckConfig",
+        summary="Every kernel against laws with known moments",
+        framework="torch",
+        paper="langevin-splittings",
+        tags=("certificate",),
     )

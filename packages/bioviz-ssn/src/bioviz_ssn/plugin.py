@@ -73,6 +73,7 @@ def bioviz_register(registry: Registrar) -> None:
         summary="One excitatory and one inhibitory population",
         framework="jax",
         paper="ahmadian-2013",
+        for_task=f"{models}.two_population:for_task",
     )
     registry.model(
         "ring",
@@ -80,6 +81,7 @@ def bioviz_register(registry: Registrar) -> None:
         summary="Cells on a ring of preferred orientations",
         framework="jax",
         paper="rubin-2015",
+        for_task=f"{models}.ring:for_task",
     )
     registry.model(
         "two-layer",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
+from bioviz_core.errors import IncompatibleError
+from bioviz_core.interfaces import Field, Refusal
 from torch import nn
 
 from bioviz_butd.conversion import convert
@@ -66,3 +68,22 @@ def simple_net(
     return convert(
         module, td_weights=td_weights, td_init=td_init, seed=seed, objective=objective_of(objective)
     )
+
+
+def conv_for_task(fields: Mapping[str, Field]) -> dict[str, Any]:
+    """What a task of images decides for `conv_net`; two poolings need sides of at least 4."""
+    shape = fields["inputs"].shape
+    if len(shape) != 3 or min(shape[1:]) < 4:
+        raise _refused(f"conv needs (channels, height, width) from 4 x 4, inputs are {shape}")
+    return {"shape": shape, "classes": fields["labels"].classes}
+
+
+def simple_for_task(fields: Mapping[str, Field]) -> dict[str, Any]:
+    """What a task decides for `simple_net`, whose images are given."""
+    if (shape := fields["inputs"].shape) != (1, 28, 28):
+        raise _refused(f"simple is for images of (1, 28, 28), inputs are {shape}")
+    return {"classes": fields["labels"].classes}
+
+
+def _refused(why: str) -> IncompatibleError:
+    return IncompatibleError([Refusal("data", "inputs", why)])

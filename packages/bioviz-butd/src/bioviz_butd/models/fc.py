@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from typing import Any
 
+from bioviz_core.interfaces import Field
 from torch import nn
 
 from bioviz_butd.conversion import convert
@@ -35,3 +37,8 @@ def fc_net(
     return convert(
         module, td_weights=td_weights, td_init=td_init, seed=seed, objective=objective_of(objective)
     )
+
+
+def fc_for_task(fields: Mapping[str, Field]) -> dict[str, Any]:
+    """What a task decides: the shape of an input and the number of classes."""
+    return {"shape": fields["inputs"].shape, "classes": fields["labels"].classes}

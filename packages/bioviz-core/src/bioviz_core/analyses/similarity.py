@@ -6,13 +6,14 @@
 
 Responses are `(samples, ...)` and are flattened to `(samples, features)`; both sides answer the
 same samples in the same order. Sums are float64. Where a layer is constant over the samples, there
-is nothing to compare: the answer is NaN, and the registered analyses add a note that says so.
+is nothing to compare: RSA and Procrustes are NaN, CKA is 0 since nothing is shared, and the
+registered analyses add a note that says so.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -78,7 +79,14 @@ def cka(x: np.ndarray, y: np.ndarray, *, debiased: bool = True) -> float:
     Debiased (Song et al. 2012) the kernels are U-centred, which makes the inner product an unbiased
     HSIC: with more features than samples, independent responses then score near 0, where the
     biased form nears 1. It needs 4 samples. Invariant to rotation, isotropic scaling and shift.
+    Never NaN: 0 where the kernel of a side vanishes, as that of a constant layer does.
     """
+    value = _alignment(x, y, debiased=debiased)
+    return 0.0 if np.isnan(value) else value
+
+
+def _alignment(x: np.ndarray, y: np.ndarray, *, debiased: bool) -> float:
+    """`cka`, NaN where a kernel vanishes."""
     x, y = _pair(x, y, least=4 if debiased else 2)
     return _cosine(_kernel(x, debiased=debiased), _kernel(y, debiased=debiased))
 
@@ -122,17 +130,19 @@ class RDM:
         return Result({"mean": mean}, {"rdm": distances}, draw, notes)
 
 
+@dataclass(frozen=True)
 class _Comparison:
     """One number for the responses of a layer and those of a reference to the same samples."""
 
     needs: ClassVar = ("activations", "reference")
     scalar: ClassVar[str]
     measure: ClassVar[Callable[..., float]]
+    nothing: ClassVar[float] = float("nan")
 
     def __call__(self, data: Mapping[str, np.ndarray], /) -> Result:
-        """The measure as a scalar; NaN and a note where a side has no structure to compare."""
+        """The measure as a scalar; `nothing` and a note where a side has no structure."""
         sides = {key: given(data, key) for key in self.needs}
-        value = type(self).measure(*sides.values(), **vars(self))
+        value = type(self).measure(*sides.values(), **asdict(self))
         notes = [
             f"{key} do not differ over the samples: nothing to compare"
             for key, side in sides.items()
@@ -140,7 +150,7 @@ class _Comparison:
         ]
         if np.isnan(value) and not notes:
             notes = ["too few samples differ from the others: nothing to compare"]
-        return Result({self.scalar: value}, notes=tuple(notes))
+        return Result({self.scalar: self.nothing if np.isnan(value) else value}, notes=tuple(notes))
 
 
 @dataclass(frozen=True)
@@ -154,12 +164,13 @@ class RSA(_Comparison):
 
 @dataclass(frozen=True)
 class CKA(_Comparison):
-    """Linear CKA of a layer and a reference."""
+    """Linear CKA of a layer and a reference; 0 where one of them does not vary."""
 
     debiased: bool = True
-    scalar, measure = "cka", cka
+    scalar, measure, nothing = "cka", _alignment, 0.0
 
 
+@dataclass(frozen=True)
 class Procrustes(_Comparison):
     """Angle between a layer and a reference after the best rotation."""
 

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from bioviz_core.errors import CheckpointError, ConfigError, IncompatibleError, Problem
 from bioviz_core.interfaces import (
@@ -148,12 +149,13 @@ class Backprop:
 
 
 class Host:
-    """Places batches on a device, compiles the step once, and hands its buffers on.
+    """Places batches, compiles the step once, and hands its buffers on.
 
-    `device` is "auto" (what JAX chose), "cpu", "gpu", "cuda" or "cuda:1"; a named device that is
-    absent is a `ConfigError`, never a fallback. float64 holds inside `step` and `place`, through
-    the `enable_x64` context; the process keeps its own setting. JAX reads `threads` when it
-    starts, so it is an error once JAX has computed in this process with another number.
+    `device` is "auto", "cpu", "gpu", "cuda" or "cuda:1"; a named device that is absent is a
+    `ConfigError`, never a fallback. "auto" takes every device of JAX's platform: a batch that they
+    divide evenly is shared out, model and state are on each, and XLA adds up what they find.
+    float64 holds inside `step` and `place`, through the `enable_x64` context; the process keeps its
+    own setting. `threads` limits the CPUs of the process, from which XLA makes its own at start.
     """
 
     def __init__(
@@ -164,10 +166,17 @@ class Host:
         if threads is not None:
             _limit(threads)
         self.rank, self.world = 0, 1
-        self.precision, self.device = precision, _device(device)
+        devices = _devices(device)
+        self.precision, self.device, self.count = precision, devices[0], len(devices)
+        self.split: Any = self.device
+        self.copied: Any = self.device
+        if self.count > 1:
+            mesh = jax.make_mesh((self.count,), ("batch",), (AxisType.Auto,), devices=devices)
+            specs = PartitionSpec("batch"), PartitionSpec()  # type: ignore[no-untyped-call]  # jax
+            self.split, self.copied = (NamedSharding(mesh, spec) for spec in specs)
 
     def place(self, batch: Batch) -> Batch:
-        """The batch on the device: floats in the run's precision, integers as they are."""
+        """The batch where it is computed: floats in the run's precision, integers as they are."""
         with jax.enable_x64(self.precision == "float64"):
             return {key: self._place(value) for key, value in batch.items()}  # type: ignore[return-value]  # TypedDict of arrays
 
@@ -175,7 +184,8 @@ class Host:
         array = np.asarray(value)
         if np.issubdtype(array.dtype, np.floating):
             array = array.astype(jnp.dtype(self.precision))
-        return jax.device_put(array, self.device)
+        is_even = array.ndim > 0 and len(array) % self.count == 0
+        return jax.device_put(array, self.split if is_even else self.copied)
 
     def compile(self, step: Callable[..., Step[Any, Any]]) -> Callable[..., Step[Any, Any]]:
         """The step under jit, one trace per shape; model and state are donated off the CPU.
@@ -195,12 +205,16 @@ class Host:
 
             compiled = jax.jit(run, donate_argnums=donated)
         else:
-            placed = jax.device_put(rule, self.device)
+            placed = jax.device_put(rule, self.copied)
             compiled = partial(_shared(step.__func__, donated), placed)  # type: ignore[attr-defined]  # a method has one
+        is_here = False
 
         def call(model: Any, batch: Batch, state: Any, /, *, seed: int) -> Step[Any, Any]:
-            # Arrays that no device was chosen for, as those of a new model, would compile anew.
-            model, state = jax.device_put((model, state), self.device)
+            nonlocal is_here
+            if not is_here:
+                # Else what the first step returns would lie elsewhere, and JAX compile once more.
+                model, state = jax.device_put((model, state), self.copied)
+                is_here = True
             # A seed has 63 bits at most; JAX folds it into 32 where 64 are off.
             found = compiled(model, batch, state, np.uint32(seed % 2**32))
             return Step(*found)
@@ -228,14 +242,14 @@ def _shared(step: Callable[..., Step[Any, Any]], donated: tuple[int, ...]) -> Ca
     return jax.jit(run, donate_argnums=tuple(1 + place for place in donated))
 
 
-def _device(name: str) -> jax.Device:
+def _devices(name: str) -> list[jax.Device]:
     kind, _, index = name.partition(":")
     if name == "auto":
-        return jax.devices()[0]
+        return jax.devices()
     if kind not in ("cpu", "gpu", "cuda", "tpu") or (index and not index.isdigit()):
         raise _config_error("device", f"{name!r} is none of auto, cpu, gpu, cuda, cuda:N")
     try:
-        return jax.devices(kind)[int(index or 0)]
+        return [jax.devices(kind)[int(index or 0)]]
     except (RuntimeError, IndexError) as error:
         found = ", ".join(str(device) for device in jax.devices())
         raise _config_error("device", f"{name} is absent: JAX sees {found}") from error
@@ -258,24 +272,19 @@ def _config_error(path: str, message: str) -> ConfigError:
 
 
 def export_leaf(leaf: Any) -> tuple[np.ndarray[Any, Any], str]:
-    """An array and its true dtype: bfloat16 as uint16, a typed key as its data."""
+    """An array and its true dtype; of a typed key its data, and the key's kind as dtype."""
     if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         return np.asarray(jax.random.key_data(leaf)), f"key<{jax.random.key_impl(leaf)}>"
-    if leaf.dtype == jnp.bfloat16:
-        return np.asarray(leaf).view(np.uint16), "bfloat16"
-    return np.asarray(leaf), str(leaf.dtype)
+    return np.asarray(leaf), leaf.dtype.name
 
 
-def import_leaf(array: np.ndarray[Any, Any], dtype_name: str, like: Any = None) -> jax.Array:
-    """The JAX array again; `like`, where given, decides the device."""
-    value: jax.Array
-    if dtype_name.startswith("key<"):
-        value = jax.random.wrap_key_data(jnp.asarray(array), impl=dtype_name[4:-1])
-    elif dtype_name == "bfloat16":
-        value = jnp.asarray(array.view(jnp.bfloat16))
-    else:
-        # float64 must not be narrowed because the process runs in 32 bits.
-        with jax.enable_x64(array.dtype.itemsize == 8):
-            value = jnp.asarray(array)
-    device = getattr(like, "device", None)
-    return value if device is None else jax.device_put(value, device)
+def import_leaf(array: np.ndarray[Any, Any], dtype: str, like: Any = None) -> jax.Array:
+    """The JAX array of what was stored; `like`, where given, decides the device."""
+    # float64 must not be narrowed because the process runs in 32 bits.
+    with jax.enable_x64(array.dtype.itemsize == 8):
+        value: jax.Array
+        if dtype.startswith("key<"):
+            value = jax.random.wrap_key_data(jnp.asarray(array), impl=dtype[4:-1])
+        else:
+            value = jnp.asarray(array.view(jnp.dtype(dtype)))
+        return value if like is None else jax.device_put(value, like.device)

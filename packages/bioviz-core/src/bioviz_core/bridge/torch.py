@@ -40,6 +40,9 @@ from bioviz_core.interfaces import (
     Tree,
 )
 
+LONGEST_REPR = 2000
+"""Characters of a model's repr, about a terminal's page."""
+
 # A module as a model
 
 
@@ -77,6 +80,14 @@ class TorchModel(nn.Module):
             check_like(value, mine[name], path=name)
         self.load_state_dict({**state, **tensors})
         return self
+
+    def __repr__(self) -> str:
+        """Torch's tree of modules; where it is long, only the parts and their sizes."""
+        whole = super().__repr__()
+        sizes = {n: sum(p.numel() for p in m.parameters()) for n, m in self.named_children()}
+        parts = [f"  ({n}): {size:,} parameters" for n, size in sizes.items()]
+        short = "\n".join([f"{type(self).__name__}(", *parts, ")"])
+        return whole if len(whole) <= LONGEST_REPR else short
 
 
 class AdaptedModel(TorchModel):

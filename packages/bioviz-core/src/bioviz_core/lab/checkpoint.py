@@ -188,12 +188,9 @@ def _leaf(node: Node, path: str, read: Read, like: Tree) -> Tree:
         return node
     where, name = (framework_of(like) or node["in"]), node["array"]
     array = unpacked(read(path), name)
-    if where == "torch":
-        bridge = import_module("bioviz_core.bridge.torch")
+    if where in ("torch", "jax"):
+        bridge = import_module(f"bioviz_core.bridge.{where}")
         return bridge.import_leaf(array, name, None if like is ANY else like)
-    if where == "jax" and like is not ANY:
-        array = array.view(like.dtype) if like.dtype.kind == "V" else array
-        return like.__array_namespace__().asarray(array, device=like.device)
     if array.dtype.name != name:
         raise CheckpointError(f"an array of {name} needs a template: like=", path=path)
     return array[()] if where == "scalar" else array

@@ -7,6 +7,7 @@ import shutil
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module, metadata
@@ -17,6 +18,7 @@ from tempfile import NamedTemporaryFile, TemporaryFile
 import bioviz_core
 from bioviz_core.errors import MissingDependencyError
 from bioviz_core.hooks import PLUGIN_API
+from bioviz_core.refs import Ref
 from bioviz_core.registry import Plugin, Status, registry
 
 LEAST_FREE = 1e9
@@ -59,19 +61,20 @@ def doctor(folder: str | Path = "runs") -> list[Check]:
     ]
     frameworks: dict[str, Check] = {}
     for plugin in registry().plugins():
-        refs = registry().list() if plugin.status == "ok" else ()
-        used = sorted({r.framework for r in refs if r.plugin == plugin.name and r.framework})
+        refs = [r for r in registry().list() if plugin.status == "ok" and r.plugin == plugin.name]
+        used = sorted({ref.framework for ref in refs if ref.framework})
         used = [name for name in used if not _can_do_without(plugin, name)]
         for name in used:
             frameworks[name] = frameworks.get(name) or _look(name, partial(_framework, name))
-        checks.append(_plugin(plugin, [frameworks[name] for name in used]))
+        targets = _look("targets", partial(_targets, refs))
+        checks.append(_plugin(plugin, [frameworks[name] for name in used], targets))
     return checks
 
 
 def _look(name: str, look: Callable[[], str]) -> Check:
     try:
         return Check("ok", name, look())
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         why = f"{type(error).__name__}: {error}".splitlines()[0]
         return Check("broken", name, why, traceback=_trace(error))
 
@@ -126,13 +129,24 @@ def _framework(name: str) -> str:
     return f"{name} {version} ({', '.join(kinds)})"
 
 
-def _plugin(plugin: Plugin, frameworks: Sequence[Check]) -> Check:
-    status, detail, traces = plugin.status, plugin.reason, [check.traceback for check in frameworks]
+def _targets(refs: Sequence[Ref]) -> str:
+    """Nothing to say where all that is registered can be imported, or lacks only a package."""
+    for ref in refs:
+        with suppress(MissingDependencyError):  # an extra, or a framework that has its own check
+            ref.load(), ref.load_config(), ref.load_for_task()
+    return ""
+
+
+def _plugin(plugin: Plugin, frameworks: Sequence[Check], targets: Check) -> Check:
+    status, detail, traces = plugin.status, plugin.reason, [targets.traceback]
     if status == "broken":
         traces = [_trace(plugin.error)]
-    elif failed := [check.detail for check in frameworks if check.is_problem]:
-        status = "broken"
-        detail = f"{'; '.join(failed)}: pip install {plugin.distribution.split()[0]}"
+    elif failed := [check for check in frameworks if check.is_problem]:
+        status, traces = "broken", [check.traceback for check in failed]
+        whats = "; ".join(check.detail for check in failed)
+        detail = f"{whats}: pip install {plugin.distribution.split()[0]}"
+    elif targets.is_problem:
+        status, detail = "broken", targets.detail
     elif frameworks:
         detail = ", ".join(check.detail for check in frameworks)
     return Check(status, plugin.name, detail, plugin.distribution, "\n".join(filter(None, traces)))

@@ -226,6 +226,10 @@ def host_like(model: Model) -> Host:
     leaf = next(arrays_of(model.state_tree()), None)
     if model.framework == "numpy" or leaf is None:
         return _host(model.framework, None)
-    device = str(getattr(leaf.device, "platform", leaf.device))
+    device = str(leaf.device)
+    if model.framework == "jax":
+        # A device, or where there are several how the array lies on them.
+        is_one = hasattr(leaf.device, "platform")
+        device = f"{leaf.device.platform}:{leaf.device.id}" if is_one else "auto"
     precision = "float64" if "float64" in str(leaf.dtype) else "float32"
     return _host(model.framework, None, device=device, precision=precision)

@@ -39,8 +39,8 @@ def to_numpy(value: Array) -> np.ndarray:
 def export(value: Array, path: str = "") -> tuple[np.ndarray, str]:
     """An array that safetensors knows, and the name of the true dtype."""
     try:
-        if framework_of(value) == "torch":
-            array, name = import_module("bioviz_core.bridge.torch").export_leaf(value)
+        if (where := framework_of(value)) in ("torch", "jax"):
+            array, name = import_module(f"bioviz_core.bridge.{where}").export_leaf(value)
         else:
             array = np.asarray(value)
             name = array.dtype.name

@@ -44,6 +44,16 @@ def schematic_faces(count: int = 500, *, size: int = 64, seed: int = 0) -> Array
     return generate(draw, count, seed)
 
 
+def draw_faces(n: int, size: int = 64, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Images `(n, 3, size, size)`, attributes `(n, 6)`, masks `(n, 7, size, size)`.
+
+    As `schematic_faces` gives them, images float32 in [0, 1], the others uint8: same seed, same
+    bytes.
+    """
+    found = schematic_faces(n, size=size, seed=seed)
+    return found.column("inputs"), found.column("attributes"), found.column("masks")
+
+
 def _face(
     size: int, attributes: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:

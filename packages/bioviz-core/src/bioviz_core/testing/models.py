@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
+from bioviz_core.errors import IncompatibleError
 from bioviz_core.interfaces import Energetic, HasObjective, Synaptic, missing
 from bioviz_core.lab.leaves import arrays_of, to_numpy
+from bioviz_core.lab.tasks import for_task
+from bioviz_core.registry import registry
+from bioviz_core.testing.tasks import Case
 
-LONGEST = 10_000
+LONGEST = 4000
 """Characters of a repr that a terminal can still show."""
 
 
@@ -178,6 +183,23 @@ def check_model_objective(model: Any, batch: Any) -> None:
         loss = to_numpy(model.objective.loss(model(batch["inputs"]), only))
         assert np.isfinite(loss).all(), f"the objective is {loss}"
         assert loss.shape == (), f"the objective has the shape {loss.shape}"
+
+
+def check_model_for_task(case: Case) -> None:
+    """Made for a task, a model answers its stimuli: so models are compared on one task.
+
+    Fix: let `for_task` take shape and classes from `fields`, and raise `IncompatibleError` where
+    they cannot fit.
+    """
+    if any(ref.for_task for ref in registry().list("model", case.name)):
+        with suppress(IncompatibleError):
+            model = for_task(case.name, case.trial.source)
+            inputs = case.trial.batch(model)["inputs"]
+            try:
+                answers = [array.shape[:1] for array in arrays_of(model(inputs))]
+            except Exception as error:
+                raise AssertionError(f"what for_task makes ends in {error!r}") from error
+            assert (len(inputs),) in answers, f"{len(inputs)} samples get {answers} answers"
 
 
 def check_model_repr(model: Any) -> None:

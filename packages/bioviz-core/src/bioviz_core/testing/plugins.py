@@ -58,6 +58,7 @@ def check_plugin_targets(case: Case) -> None:
     for ref in _refs(case):
         ref.load()
         ref.load_config()
+        ref.load_for_task()
 
 
 def check_plugin_documented(case: Case) -> None:
@@ -78,14 +79,14 @@ def check_plugin_documented(case: Case) -> None:
 
 
 def check_plugin_presets(case: Case) -> None:
-    """Every preset of every experiment is a valid configuration, and `smoke` is among them.
+    """The defaults and every preset of an experiment are valid, and `smoke` is among them.
 
     Fix: the names and ranges in `presets`; nested ones are written "solver.tol".
     """
     for ref in (ref for ref in _refs(case) if ref.kind == "experiment"):
         presets = ref.load().presets
         assert "smoke" in presets, f"{ref.name} has no preset called smoke"
-        for name in presets:
+        for name in (None, *presets):
             resolve(ref.load_config(), name=ref.name, preset_name=name, presets=presets)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import lru_cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,7 +16,7 @@ from bioviz_core.bridge.local import Local
 from bioviz_core.errors import DivergedError, IncompatibleError, StoppedError
 from bioviz_core.interfaces import Model, Step, members, refusals
 from bioviz_core.lab import rundir
-from bioviz_core.lab.fit import fit
+from bioviz_core.lab.fit import fit, host_like
 from bioviz_core.lab.leaves import to_numpy
 from bioviz_core.lab.run import Run
 from bioviz_core.testing.tasks import Case, Task
@@ -126,7 +127,8 @@ def check_local_rule_silence(thing: Any, tags: tuple[str, ...]) -> None:
 def _step(case: Case, keep: Any = lambda batch: batch) -> Any:
     """What the first step returns, on what `keep` keeps of a batch."""
     rule, model, batch = case.thing, case.model, keep(case.batch)
-    return rule.step(model, batch, rule.init(model, batch, seed=0), seed=0)
+    step = host_like(model).compile(rule.step)
+    return step(model, batch, rule.init(model, batch, seed=0), seed=0)
 
 
 def _end(case: Case, stop: int = 0) -> bytes:
@@ -142,6 +144,13 @@ def _end(case: Case, stop: int = 0) -> bytes:
                 fit(case.model, case.thing, case.trial.source, steps=5,
                     batch_size=case.trial.batch_size, run=run, after=after)  # fmt: skip
         return sorted(path.glob("checkpoints/*/*"))[-1].read_bytes()
+
+
+@lru_cache(maxsize=2)
+def _quiet_end(case: Case, number: int) -> bytes:
+    """The end of a fit left alone, kept for the checks of one rule; each `number` is another."""
+    del number
+    return _end(case)
 
 
 def check_rule_declaration(thing: Any) -> None:
@@ -179,7 +188,7 @@ def check_rule_same_seed(case: Case) -> None:
 
     Fix: draw from a generator made of the `seed` that `init` and `step` are given.
     """
-    assert _end(case) == _end(case), "two fits with one seed differ"
+    assert _quiet_end(case, 0) == _quiet_end(case, 1), "two fits with one seed differ"
 
 
 def check_rule_resume(case: Case) -> None:
@@ -187,9 +196,9 @@ def check_rule_resume(case: Case) -> None:
 
     Fix: keep in the state whatever the next step depends on, and nothing on the rule itself.
     """
-    alone = _end(case)
+    alone, again = (_quiet_end(case, number) for number in range(2))
     # Where two quiet fits differ already, `check_rule_same_seed` says so.
-    assert alone != _end(case) or alone == _end(case, stop=2), "a resumed fit ends elsewhere"
+    assert alone != again or alone == _end(case, stop=2), "a resumed fit ends elsewhere"
 
 
 def check_rule_refusals(thing: Any, model: Any, batch: Any) -> None:

@@ -96,7 +96,9 @@ def _scalars(case: Case, data: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _close(one: float, other: float) -> bool:
-    return math.isclose(one, other, rel_tol=1e-6, abs_tol=1e-6)
+    """Equal to 1e-6; what is undefined in both is the same in both."""
+    is_undefined = math.isnan(one) and math.isnan(other)
+    return is_undefined or math.isclose(one, other, rel_tol=1e-6, abs_tol=1e-6)
 
 
 def check_analysis_known_answer(case: Case) -> None:
@@ -107,7 +109,8 @@ def check_analysis_known_answer(case: Case) -> None:
     assert case.answers, "give data and answers"
     found = _scalars(case, case.data)
     for name, answer in case.answers.items():
-        assert _close(found.get(name, math.nan), answer), f"{name} of {found} should be {answer}"
+        is_right = name in found and _close(found[name], answer)
+        assert is_right, f"{name} of {found} should be {answer}"
 
 
 def check_analysis_invariances(case: Case) -> None:

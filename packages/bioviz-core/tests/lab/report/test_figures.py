@@ -118,6 +118,15 @@ def test_inline_drawings_follow_the_theme_and_keep_their_ids_apart(tmp_path):
     assert all(name.startswith("one-") for name in ids)
 
 
+def test_one_image_drawn_twice_gives_no_id_twice(tmp_path):
+    figure, axes = figures.image_grid(1, 2)
+    for ax in axes.flat:
+        figures.show_image(ax, np.eye(4))
+    svg, _ = figures.save(figure, tmp_path, "f")
+    ids = [part.split('"')[0] for part in inline_svg(svg, "one-").split(' id="')[1:]]
+    assert len(ids) == len(set(ids))
+
+
 def test_nothing_in_an_inline_drawing_can_act_or_reach_outside(tmp_path):
     path = tmp_path / "evil.svg"
     path.write_text(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-from bioviz_core.interfaces import Batch, Objective
+from bioviz_core.errors import IncompatibleError
+from bioviz_core.interfaces import Batch, Field, Objective, Refusal
 from timm.data.config import resolve_model_data_config
 from torch import Tensor
 from torch.nn.functional import l1_loss, mse_loss
@@ -82,3 +84,12 @@ class ViTAutoencoder(FastWeightedModel):
 
 def _loss(outputs: Tensor, batch: Batch, *, key: Literal["inputs", "targets"]) -> Tensor:
     return reconstruction_loss(outputs, batch[key])
+
+
+def for_task(fields: Mapping[str, Field]) -> dict[str, Any]:
+    """The architecture that takes images of this shape."""
+    by_shape = {(3, 64, 64): "tiny-64", (3, 224, 224): "small"}
+    if (shape := fields["inputs"].shape) not in by_shape:
+        why = f"there are encoders for images of {[*by_shape]}, inputs are {shape}"
+        raise IncompatibleError([Refusal("data", "inputs", why)])
+    return {"architecture": by_shape[shape]}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Protocol, Self, runtime_checkable
 
 import torch
 from bioviz_core.bridge.torch import TorchModel, as_model, quiet
-from bioviz_core.interfaces import Model
+from bioviz_core.interfaces import Field, Model
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
@@ -121,6 +122,12 @@ class Memory(TorchModel):
         logits = logits - torch.inf
         logits[:, self.store.labels] = self.beta * cosines
         return logits
+
+
+def for_task(fields: Mapping[str, Field]) -> dict[str, Any]:
+    """What a task decides of a memory over pixels: its classes and the length of its keys."""
+    classes = fields["labels"].classes
+    return {"num_classes": classes, "key_dim": math.prod(fields["inputs"].shape)}
 
 
 def _flat(responses: Tensor) -> Tensor:

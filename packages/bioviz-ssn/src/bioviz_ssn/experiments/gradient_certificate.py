@@ -18,8 +18,10 @@ from bioviz_ssn.solvers.euler import euler_step
 
 STEPS, PUBLISHED_STEPS = 4000, 300
 GRID = ssn.GridSpec(points=3, size=1.6)
-SLOW = ((5.5, -1.6), (5.0, -0.9))
-"""Middle weights whose slowest mode takes 100 ms to decay by e, where 300 steps fall short."""
+SLOW, WEAK = ((0.85, -0.02), (0.5, -0.02)), 0.07
+"""Middle weights, and a factor on the drive, near the point where excitation has no steady state.
+
+The slowest mode takes some 100 ms to decay by e, so that 300 steps fall short."""
 
 
 @jax.tree_util.register_dataclass
@@ -45,9 +47,10 @@ def certify() -> dict[str, float]:
         slow = replace(model.params, middle=ssn.LayerParams.create(SLOW))
         return {
             "gradient_deviation": max(
-                _deviation(model, params, drive, STEPS) for params in (model.params, slow)
+                _deviation(model, model.params, drive, STEPS),
+                _deviation(model, slow, WEAK * drive, STEPS),
             ),
-            "gradient_deviation_300_steps": _deviation(model, slow, drive, PUBLISHED_STEPS),
+            "gradient_deviation_300_steps": _deviation(model, slow, WEAK * drive, PUBLISHED_STEPS),
         }
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from bioviz_core.interfaces import Objective
+from bioviz_core.errors import IncompatibleError
+from bioviz_core.interfaces import Field, Objective, Refusal
 from jax import Array
 from numpy.typing import ArrayLike
 
@@ -81,6 +84,15 @@ class RingSSN(Recurrent):
         """The equations for `drive (..., 2 points)`."""
         weights = jnp.kron(signed_weights(params), self.kernel)
         return System(weights, jnp.asarray(drive, params.dtype), self.tau, self.law)
+
+
+def for_task(fields: Mapping[str, Field]) -> dict[str, Any]:
+    """Half as many orientations as there are inputs: one drive to each E and each I cell."""
+    shape = fields["inputs"].shape
+    if len(shape) != 1 or shape[0] % 2:
+        why = f"a ring takes a flat drive to E and I cells, an even number; inputs are {shape}"
+        raise IncompatibleError([Refusal("data", "inputs", why)])
+    return {"points": shape[0] // 2}
 
 
 def _circular(difference: Array) -> Array:

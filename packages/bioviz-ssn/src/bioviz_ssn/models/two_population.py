@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from bioviz_core.interfaces import Objective, Synapse
+from bioviz_core.errors import IncompatibleError
+from bioviz_core.interfaces import Field, Objective, Refusal, Synapse
 from jax import Array
 from numpy.typing import ArrayLike
 
@@ -65,3 +67,11 @@ class TwoPopulationSSN(Recurrent):
         """Add to J; a weight stops short of changing its sign."""
         change = jnp.maximum(deltas["recurrent"] / self.weights, -0.99)
         return replace(self, params=self.params + jnp.log1p(change))
+
+
+def for_task(fields: Mapping[str, Field]) -> dict[str, Any]:
+    """Nothing is left to decide where inputs are the drives to E and I."""
+    if (shape := fields["inputs"].shape) != (2,):
+        why = f"two populations take two drives, inputs are {shape}"
+        raise IncompatibleError([Refusal("data", "inputs", why)])
+    return {}

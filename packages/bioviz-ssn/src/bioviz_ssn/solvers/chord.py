@@ -21,11 +21,13 @@ from bioviz_ssn.power_law import PowerLaw
 from bioviz_ssn.solvers import linear, newton
 from bioviz_ssn.solvers.solution import RATE_CAP, Solution, bound, largest
 
-WARM_UP = 16  # Euler steps of a quarter of the fastest time constant
-ITERATIONS = 40  # of the chord; contracting by half, 40 reach the rounding of float64
+WARM_UP = 16  # Euler steps of a quarter of the fastest time constant, at least
+LONGEST_WARM_UP = 160  # of them where a system of the batch is still on its way
+SETTLING = 0.15  # a residual, as a share of the largest rate, from where the chord contracts
+ITERATIONS = 150  # of the chord; contracting by half, 40 reach the rounding of float64
 REFINEMENTS = 2
 OUTLIER = 8.0  # times the geometric mean of the batch's largest rates
-STALLED = 0.9  # two iterations that leave more of the change than this have failed
+STALLED = 0.97  # two iterations that leave more of the change than this have failed
 
 
 def solve(
@@ -44,10 +46,19 @@ def solve(
     weights = jnp.where(jnp.isfinite(weights), weights, 0)
     dt = jnp.min(tau) / 4
 
-    def euler(_: int, r: Array) -> Array:
-        return r + dt / tau * (law.rate(r @ weights.T + drive) - r)
+    def underway(state: tuple[Array, Array, Array]) -> Array:
+        r, change, count = state
+        peak = largest(r)
+        moving = (change > SETTLING * (1 + peak)) & (peak < RATE_CAP)
+        return (count < WARM_UP) | ((count < LONGEST_WARM_UP) & moving.any())
 
-    warm = jax.lax.fori_loop(0, WARM_UP, euler, r)
+    def euler(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        r, _, count = state
+        drift = law.rate(r @ weights.T + drive) - r
+        return r + dt / tau * drift, largest(drift), count + 1
+
+    start = (r, jnp.zeros(len(r), r.dtype), jnp.zeros((), jnp.int32))
+    warm, _, warmed = jax.lax.while_loop(underway, euler, start)
     u = warm @ weights.T + drive
     peak = largest(warm)
     sound = peak < RATE_CAP
@@ -68,7 +79,7 @@ def solve(
     found = jnp.where(good[:, None], jax.lax.fori_loop(0, REFINEMENTS, refine, law.rate(u)), r)
     residual = _residual(weights, drive, found, law)
     left = finite & ~(good & (residual <= bound(found, tol)))
-    state: tuple[Array, ...] = (left, found, WARM_UP + steps, jnp.zeros_like(left))
+    state: tuple[Array, ...] = (left, found, warmed + steps, jnp.zeros_like(left))
 
     def rest(state: tuple[Array, ...]) -> tuple[Array, ...]:
         left, found, steps, diverged = state

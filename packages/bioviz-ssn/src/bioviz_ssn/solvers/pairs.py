@@ -23,6 +23,8 @@ from bioviz_ssn.power_law import PowerLaw
 from bioviz_ssn.solvers.solution import RATE_CAP, Solution
 
 WARM_UP = 24  # Euler steps of a quarter of the faster time constant: 60 ms in the paper's network
+LONGEST_WARM_UP = 320  # of them where a pair is still on its way
+SETTLING = 0.15  # a residual, as a share of the largest rate, from where Newton's method works
 NEWTON_STEPS = 12
 CHUNK = 256  # pairs that are followed together
 FIRST_STEP = 0.2  # of the faster time constant
@@ -140,9 +142,17 @@ def _quickly(
     """Rates after the first pass, its steps, and which pairs it could not do."""
     dt = jnp.min(tau) / 4
 
-    def euler(_: int, r: Pair) -> Pair:
+    def underway(state: tuple[Pair, Array, Array]) -> Array:
+        r, left, count = state
+        size = _largest(r)
+        moving = (left > SETTLING * (1 + size)) & (size < RATE_CAP)
+        return (count < WARM_UP) | ((count < LONGEST_WARM_UP) & moving.any())
+
+    def euler(state: tuple[Pair, Array, Array]) -> tuple[Pair, Array, Array]:
+        r, _, count = state
         drift, _gain = _at(weights, drive, law, r)
-        return Pair(r.e + dt / tau[0] * drift.e, r.i + dt / tau[1] * drift.i)
+        to = Pair(r.e + dt / tau[0] * drift.e, r.i + dt / tau[1] * drift.i)
+        return to, _largest(drift), count + 1
 
     def unfinished(state: tuple[Pair, Array, Array]) -> Array:
         _, steps, active = state
@@ -160,14 +170,15 @@ def _quickly(
             active & good & (there > _bound(to, tol)),
         )
 
-    r = jax.lax.fori_loop(0, WARM_UP, euler, r)
+    begin = (r, jnp.zeros_like(r.e), jnp.zeros((), jnp.int32))
+    r, _, warmed = jax.lax.while_loop(underway, euler, begin)
     size = _largest(_at(weights, drive, law, r)[0])
     sound = size < RATE_CAP
     active = sound & (size > _bound(r, tol))
     start = (r, jnp.where(sound, 0, -1).astype(jnp.int32), active)
     r, steps, active = jax.lax.while_loop(unfinished, newton, start)
     hard = active | (steps < 0)
-    return r, WARM_UP + jnp.maximum(steps, 0), hard
+    return r, warmed + jnp.maximum(steps, 0), hard
 
 
 def _newton(

@@ -50,6 +50,8 @@ def _clean(element: ElementTree.Element, prefix: str) -> None:
         kept = _attribute(name, value, prefix)
         if kept is not None:
             element.set(name, kept)
+    if element.tag == "image":  # named by its content, so that two alike have one id
+        element.attrib.pop("id", None)
     for child in list(element):
         if isinstance(child.tag, str) and _local(child.tag) in _DRAWING:
             _clean(child, prefix)
