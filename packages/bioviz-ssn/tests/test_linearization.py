@@ -121,6 +121,6 @@ def test_the_penalty_is_zero_when_damped_and_pushes_slow_modes_away(x64: None) -
     assert float(value) > 0
     assert float(penalty(model.params - 1e-2 * slope, 0.2)) < float(value)
     network = same_network(model)
-    fp = model.fixed_point(model.params, drive)
+    fp = network.fixed_point(network.params, drive)
     same = stability_penalty(network, network.params, drive, fp, slowest=0.2)
     assert float(same) == pytest.approx(float(value), rel=1e-9)

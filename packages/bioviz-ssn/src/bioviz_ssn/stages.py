@@ -66,11 +66,15 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Stage:
-    """What a stage left: cohort, memo, and what each step showed, `(steps, seeds, SEEN)`."""
+    """What a stage left: cohort, memo, and what each step showed, `(steps, seeds, SEEN)`.
+
+    `offsets (steps, seeds)` are the staircase's after each step, in degrees.
+    """
 
     cohort: Cohort
     memo: Memo
     history: np.ndarray
+    offsets: np.ndarray
     steps: int
 
     @property
@@ -303,6 +307,7 @@ class _Record:
 
     def __init__(self, run: Run, phase: str, steps: int, seeds: int) -> None:
         self.history = run.array_writer(f"{phase}-history", (steps, seeds, len(SEEN)), "float32")
+        self.offsets = run.array_writer(f"{phase}-offsets", (steps, seeds), "float32")
 
     def step(self, now: Progress[Any]) -> None:
         """Keep what the step showed; end seeds that it could not go on with."""
@@ -313,6 +318,10 @@ class _Record:
             why = f"step {now.step}: loss {loss:.3g}, {lost:.0f} states not found"
             now.memo["failed"][str(place)] = why
             self.end(now, int(place), why)
+
+    def stage(self, cohort: Cohort, memo: Memo, steps: int) -> Stage:
+        """What is left after so many steps."""
+        return Stage(cohort, memo, np.asarray(self.history), np.asarray(self.offsets), steps)
 
     def active(self, now: Progress[Any]) -> np.ndarray:
         """Which seeds learn."""
@@ -368,18 +377,19 @@ def _run_stage(
             now.memo.update(start)
         record.step(now)
         check(now, record)
+        record.offsets[now.step - 1] = [offset for offset, _ in now.memo["staircase"]]
         now.done = not record.active(now).any()
         if now.done and len(now.memo["failed"]) == count:
             raise DivergedError(now.step, "every seed: " + now.memo["failed"]["0"])
 
     if not any(start["mask"]):
-        return Stage(cohort, start, np.asarray(record.history), 0)
+        return record.stage(cohort, start, 0)
     model, learning, source = cast(Any, cohort), cast(Any, rule), cast(Any, session)
     fitted: Any = fit(
         model, learning, source, steps=steps, batch_size=batch, run=run, phase=phase, after=after,
         checkpoint_every=checkpoint,
     )  # fmt: skip
-    return Stage(fitted.model, fitted.memo, np.asarray(record.history), fitted.steps)
+    return record.stage(fitted.model, fitted.memo, fitted.steps)
 
 
 def _capped(found: np.ndarray) -> dict[str, list[float]]:

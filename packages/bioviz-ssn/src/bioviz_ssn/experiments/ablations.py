@@ -30,7 +30,7 @@ class Ablations:
     claims: ClassVar[tuple[Claim, ...]] = ABLATIONS
     presets: ClassVar[dict[str, dict[str, object]]] = {
         "smoke": {**SMOKE, "configurations": ("suponly",)},
-        "laptop": {**LAPTOP, "steps": 300},
+        "laptop": LAPTOP,
         "paper": {"seeds": 50, "configurations": READOUTS},
     }
 

@@ -106,12 +106,11 @@ def learning(run: Run, outcome: Outcome) -> None:
     figures.mark_line(a, 75, "criterion")
     a.set(xlabel="step", ylabel="accuracy (%)", ylim=(0, 105))
     figures.title(a, "Accuracy in training", "a")
-    offsets = np.array([entry["offset"] for entry in checks]).T
-    figures.seed_lines(b, at, offsets[valid], color=figures.AMBER)
+    figures.seed_lines(b, steps, fine.offsets[: fine.steps, valid].T, color=figures.AMBER)
     b.set(xlabel="step", ylabel="offset (degrees)", ylim=(0, None))
     figures.title(b, "Staircase", "b")
     found = _reached(np.array([entry["threshold"] for entry in checks]).T)
-    figures.seed_lines(c, at, found[valid], color=figures.AMBER)
+    figures.seed_lines(c, at, found[valid], color=figures.AMBER, marker="o")
     _before_after(c, outcome, at)
     c.set(xlabel="step", ylabel="threshold (degrees)")
     figures.log_axis(c, "y", ticks=(0.3, 1, 3, 10, 30))
@@ -137,10 +136,9 @@ def accuracy(run: Run, outcome: Outcome) -> None:
     checks = general.memo["checks"]
     if checks:
         found = _reached(np.array([entry["threshold"] for entry in checks]).T)
-        figures.seed_lines(b, [e["step"] for e in checks], found, color=figures.GREY)
-    figures.wash(b, *b.get_xlim())
+        figures.seed_lines(b, [e["step"] for e in checks], found, color=figures.GREY, marker="o")
     b.axhspan(5, 25, color=figures.WASH, lw=0, zorder=-1)
-    b.set(xlabel="step", ylabel="fine threshold (degrees)", ylim=(0.5, 100))
+    b.set(xlabel="step", ylabel="fine threshold (degrees)", ylim=(0.5, 120))
     figures.log_axis(b, "y", ticks=(1, 3, 10, 30, 90))
     figures.title(b, "Fine threshold", "b")
     passed = sum("thresholds" in str(e["why"]) for e in general.memo["ended"].values())

@@ -93,8 +93,9 @@ SMOKE: dict[str, object] = {
     "test_trials": 20, "compile_fast": True,
 }  # fmt: skip
 LAPTOP: dict[str, object] = {
-    "table_step": 0.5, "pretraining_steps": 100, "pretraining_batch": 50, "pretraining_check": 10,
-    "steps": 500, "check": 25, "check_trials": 100,
+    "table_step": 1.0, "pretraining_steps": 60, "pretraining_batch": 50, "pretraining_check": 20,
+    "readout_trials": 500, "readout_steps": 30, "steps": 200, "check": 50, "check_trials": 50,
+    "psychometric_trials": 50, "test_trials": 150,
 }  # fmt: skip
 
 
@@ -110,7 +111,10 @@ class PerceptualLearning:
             **SMOKE, "shuffled": False, "penalty_seeds": 0, "decoding_trials": 50,
             "tuning_seeds": 0,
         },
-        "laptop": LAPTOP,
+        "laptop": {
+            **LAPTOP, "penalty_steps": 100, "dx_steps": 20, "decoding_trials": 100,
+            "tuning_seeds": 2,
+        },
         "paper": {"seeds": 50, "penalty_seeds": 5, "penalty_steps": 1500, "dx_steps": 100},
     }  # fmt: skip
 
@@ -121,8 +125,8 @@ class PerceptualLearning:
         from bioviz_ssn.experiments.compilation import fast
 
         chosen = configuration(config.configuration)
+        found: dict[str, Any] = dict(gradient_certificate.certify())
         with fast(config.compile_fast):
-            found: dict[str, Any] = dict(gradient_certificate.certify())
             study = Study(config, run)
             name = "shuffled" if chosen.shuffle_labels else "true"
             before = study.pretrain(name, shuffled=chosen.shuffle_labels)

@@ -141,10 +141,19 @@ class Cohort:
         if noise is None:
             noise = jnp.zeros((*angles.shape, self.n_noise), self.mean_rates.dtype)
         to_drives, to_readout = self.split_noise(noise)
-        out: Any = Observation._make([1, 1, 1, 1, 1, 1, 0])
-        observe_one = jax.vmap(partial(_observe, options), (0, 0, 1, 1, 1), out)
-        found: Observation = observe_one(self.network, self.table, angles, to_drives, to_readout)
-        return found
+        trials = (by_seed(x) for x in (angles, to_drives, to_readout))
+        # Not vmap: with it every seed's solver would take as long as the slowest one's.
+        found: Any = jax.lax.map(
+            lambda own: _observe(options, *own), (self.network, self.table, *trials)
+        )
+        found = Observation._make([*(by_seed(x) for x in found[:-1]), found.decay])
+        seen: Observation = found
+        return seen
+
+
+def by_seed(x: Array) -> Array:
+    """The first two axes, trials and seeds, in the other order."""
+    return jnp.swapaxes(x, 0, 1)
 
 
 def _observe(

@@ -116,7 +116,7 @@ class SuperficialLayer:
         layer = params.middle if self.couple_baselines else params.superficial
         scale = jnp.exp(params.log_f)[:, None] * bend
         h = middle[..., None, :] * scale + layer.baseline[:, None]
-        return h.reshape(*middle.shape[:-1], -1)
+        return h.reshape(*middle.shape[:-1], 2 * len(far))
 
     def system(self, params: SSNParams, middle: Array, /) -> System:
         """The equations for the middle layer's output `(..., points)`."""

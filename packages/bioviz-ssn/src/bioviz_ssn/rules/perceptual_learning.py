@@ -13,7 +13,7 @@ from jax import Array
 
 from bioviz_ssn.gabor import DriveTable
 from bioviz_ssn.losses import Evaluation, LossWeights, discrimination_loss
-from bioviz_ssn.models.cohort import TERMS
+from bioviz_ssn.models.cohort import TERMS, by_seed
 from bioviz_ssn.models.two_layer import TwoLayerSSN
 from bioviz_ssn.parameters import POPULATIONS, SSNParams, named
 
@@ -97,8 +97,9 @@ class PerceptualLearning:
         table = replace(model.table, gains=model.table.gains * learns[:, None])
         own = (model.network, table, model.mean_rates)
         grade = jax.value_and_grad(self._loss, has_aux=True)
-        axes = (0, (0, 0, 0), (1, 1, 1, 1))
-        (loss, found), slope = jax.vmap(grade, axes)(params, own, trials)
+        # Not vmap: with it every seed's solver would take as long as the slowest one's.
+        each = (params, own, tuple(by_seed(jnp.asarray(x)) for x in trials))
+        (loss, found), slope = jax.lax.map(lambda seed: grade(*seed), each)
         slope = jax.tree.map(jnp.multiply, slope, self.trained)
 
         lost = found.n_unconverged > batch["labels"].shape[0]

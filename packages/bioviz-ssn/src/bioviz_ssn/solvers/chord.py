@@ -18,16 +18,16 @@ import numpy as np
 from jax import Array
 
 from bioviz_ssn.power_law import PowerLaw
-from bioviz_ssn.solvers import newton
+from bioviz_ssn.solvers import linear, newton
 from bioviz_ssn.solvers.solution import RATE_CAP, Solution, bound, largest
 
 WARM_UP = 16  # Euler steps of a quarter of the fastest time constant, at least
 LONGEST_WARM_UP = 160  # of them where a system of the batch is still on its way
 SETTLING = 0.15  # a residual, as a share of the largest rate, from where the chord contracts
-ITERATIONS = 40  # of the chord; contracting by half, 40 reach the rounding of float64
+ITERATIONS = 150  # of the chord; contracting by half, 40 reach the rounding of float64
 REFINEMENTS = 2
 OUTLIER = 8.0  # times the geometric mean of the batch's largest rates
-STALLED = 0.9  # two iterations that leave more of the change than this have failed
+STALLED = 0.97  # two iterations that leave more of the change than this have failed
 
 
 def solve(
@@ -106,16 +106,10 @@ def dress(weights: Array, gain: Array) -> tuple[Array, Array]:
     With a negative one an odd number of modes grows, so that the mean state is not a stable one.
     """
     identity = jnp.eye(len(gain), dtype=gain.dtype)
-    lu, pivots, order = jax.lax.linalg.lu(identity - weights * gain)
-    swaps = jnp.sum(pivots != jnp.arange(len(gain)))
-    negative = jnp.sum(jnp.diagonal(lu) < 0)
     # W (I - s W)^-1 = (I - W s)^-1 W.
-    lower = jax.lax.linalg.triangular_solve(
-        lu, weights[order], left_side=True, lower=True, unit_diagonal=True
-    )
-    dressed = jax.lax.linalg.triangular_solve(lu, lower, left_side=True, lower=False)
+    dressed, is_positive = linear.solve(identity - weights * gain, weights)
     is_sound = jnp.isfinite(dressed).all()
-    return jnp.where(is_sound, dressed, 0), is_sound & ((swaps + negative) % 2 == 0)
+    return jnp.where(is_sound, dressed, 0), is_sound & is_positive
 
 
 def adjoint(
@@ -146,7 +140,8 @@ def adjoint(
     def rest(state: tuple[Array, Array]) -> tuple[Array, Array]:
         left, x = state
         k = jnp.argmax(left)
-        own = jnp.linalg.solve((identity - gain[k][:, None] * weights).T, cotangent[k])
+        matrix = (identity - gain[k][:, None] * weights).T
+        own = linear.solve(matrix, cotangent[k][:, None])[0][:, 0]
         return left.at[k].set(False), x.at[k].set(jnp.where(jnp.isfinite(own), own, 0))
 
     if len(gain):
