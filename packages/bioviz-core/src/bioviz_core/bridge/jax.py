@@ -213,12 +213,7 @@ class Host:
             compiled = jit(run, donate_argnums=donated)
         else:
             placed = jax.device_put(rule, self.copied)
-<<<<<<< HEAD
-            compiled = partial(_shared(step.__func__, donated), placed)  # type: ignore[attr-defined]  # a method has one
-=======
             compiled = partial(_shared(step.__func__, donated, _options.get()), placed)  # type: ignore[attr-defined]  # a method has one
-        is_here = False
->>>>>>> ssntrain
 
         def call(model: Any, batch: Batch, state: Any, /, *, seed: int) -> Step[Any, Any]:
             # Arrays that no device was chosen for, as those of a new model, would compile anew.
