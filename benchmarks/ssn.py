@@ -82,7 +82,9 @@ class EulerModel:
         superficial, slower = settle(model.superficial.system(params, output))
         return (middle, superficial), (slow + slower) / 2
 
-    def fixed_point_from_drive(self, params: ssn.SSNParams, drive: Array) -> TwoLayerFixedPoint:
+    def fixed_point_from_drive(
+        self, params: ssn.SSNParams, drive: Array, **_: Any
+    ) -> TwoLayerFixedPoint:
         """As the model's, for the loss; the convergence term is left at `self.dx`."""
         (middle, superficial), self.dx = self.settle(params, drive)
         sure = jnp.ones((), bool)
