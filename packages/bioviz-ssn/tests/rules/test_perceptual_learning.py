@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +12,6 @@ from bioviz_core.errors import IncompatibleError
 from bioviz_core.lab.fit import fit
 from bioviz_core.stimuli.sources import ArraySource
 from bioviz_ssn.ablations import ALL, trained_mask
-from bioviz_ssn.experiments.compilation import fast
 from bioviz_ssn.gabor import GaborBank
 from bioviz_ssn.geometry import GridSpec, orientation_map
 from bioviz_ssn.losses import LossWeights
@@ -26,12 +24,6 @@ from bioviz_ssn.tasks import FineTask, Trials
 GRID = GridSpec(points=3, size=1.6)
 SEEDS = (3, 4, 5)
 TRIALS = 8
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _compile_fast() -> Iterator[None]:
-    with fast(True):
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from typing import Any, Self
@@ -33,6 +34,12 @@ from bioviz_core.interfaces import (
 
 PRECISIONS = ("float32", "float64", "bfloat16")
 Apply = Callable[[Any, Any], Any]
+Options = tuple[tuple[str, Any], ...]
+QUICK: Options = (
+    ("xla_backend_optimization_level", 0),
+    ("xla_cpu_use_fusion_emitters", False),
+)
+_options: ContextVar[Options] = ContextVar("compiler options", default=())
 
 # A pure pair as a model
 
@@ -203,10 +210,10 @@ class Host:
             def run(model: Any, batch: Batch, state: Any, seed: Any) -> Step[Any, Any]:
                 return step(model, batch, state, seed=seed)
 
-            compiled = jax.jit(run, donate_argnums=donated)
+            compiled = jit(run, donate_argnums=donated)
         else:
             placed = jax.device_put(rule, self.copied)
-            compiled = partial(_shared(step.__func__, donated), placed)  # type: ignore[attr-defined]  # a method has one
+            compiled = partial(_shared(step.__func__, donated, _options.get()), placed)  # type: ignore[attr-defined]  # a method has one
         is_here = False
 
         def call(model: Any, batch: Batch, state: Any, /, *, seed: int) -> Step[Any, Any]:
@@ -233,13 +240,39 @@ class Host:
 
 
 @lru_cache(maxsize=16)
-def _shared(step: Callable[..., Step[Any, Any]], donated: tuple[int, ...]) -> Callable[..., Any]:
+def _shared(
+    step: Callable[..., Step[Any, Any]], donated: tuple[int, ...], options: Options
+) -> Callable[..., Any]:
     """A rule's step as a compiled function of the rule too; `donated` counts without the rule."""
 
     def run(rule: Any, model: Any, batch: Batch, state: Any, seed: Any) -> Step[Any, Any]:
         return step(rule, model, batch, state, seed=seed)
 
-    return jax.jit(run, donate_argnums=tuple(1 + place for place in donated))
+    donate = tuple(1 + place for place in donated)
+    return jax.jit(run, donate_argnums=donate, compiler_options=dict(options))
+
+
+@contextmanager
+def quick_compilation() -> Iterator[None]:
+    """Within it XLA hardly optimizes: a fifth of the time to compile, several times that to run."""
+    token = _options.set(QUICK)
+    try:
+        yield
+    finally:
+        _options.reset(token)
+
+
+def is_quick() -> bool:
+    """Whether `quick_compilation` is in force."""
+    return _options.get() == QUICK
+
+
+def jit(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+    """`jax.jit`, mindful of `quick_compilation`."""
+    compiled: Callable[..., Any] = jax.jit(
+        function, compiler_options=dict(_options.get()), **options
+    )
+    return compiled
 
 
 def _devices(name: str) -> list[jax.Device]:

@@ -40,10 +40,9 @@ class Ablations:
 
         from bioviz_ssn.ablations import configuration
         from bioviz_ssn.experiments import learning_figures, learning_results
-        from bioviz_ssn.experiments.compilation import fast
 
         chosen = {name: configuration(name) for name in config.configurations}
-        with fast(config.compile_fast):
+        with config.compilation():
             study = Study(config, run)
             before = study.pretrain("true")
             outcomes = {

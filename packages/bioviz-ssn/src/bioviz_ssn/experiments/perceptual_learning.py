@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from bioviz_core import Claim, Config, Field
@@ -53,6 +54,12 @@ class TrainingConfig(Config):
     compile_fast: bool = False
     """Leave out XLA's optimizations, which a short run does not repay."""
 
+    def compilation(self) -> AbstractContextManager[None]:
+        """What to train within."""
+        from bioviz_core.bridge.jax import quick_compilation
+
+        return quick_compilation() if self.compile_fast else nullcontext()
+
     def schedule(self) -> Schedule:
         """These lengths as the stages take them."""
         from dataclasses import fields
@@ -87,7 +94,7 @@ class PerceptualLearningConfig(TrainingConfig):
 
 
 SMOKE: dict[str, object] = {
-    "seeds": 2, "initial": "example", "table_step": 2.0, "pretraining_steps": 2,
+    "seeds": 1, "initial": "example", "table_step": 2.0, "pretraining_steps": 2,
     "pretraining_batch": 25, "pretraining_check": 2, "readout_trials": 100, "readout_steps": 3,
     "steps": 4, "batch": 25, "check": 4, "check_trials": 25, "psychometric_trials": 10,
     "test_trials": 20, "compile_fast": True,
@@ -108,7 +115,7 @@ class PerceptualLearning:
     claims: ClassVar[tuple[Claim, ...]] = PERCEPTUAL_LEARNING
     presets: ClassVar[dict[str, dict[str, object]]] = {
         "smoke": {
-            **SMOKE, "shuffled": False, "penalty_seeds": 0, "decoding_trials": 50,
+            **SMOKE, "shuffled": False, "penalty_seeds": 0, "decoding_trials": 25,
             "tuning_seeds": 0,
         },
         "laptop": {
@@ -122,11 +129,10 @@ class PerceptualLearning:
         """Train every seed, test it before and after, and compare with controls."""
         from bioviz_ssn.ablations import configuration
         from bioviz_ssn.experiments import gradient_certificate, learning_figures, learning_results
-        from bioviz_ssn.experiments.compilation import fast
 
         chosen = configuration(config.configuration)
-        found: dict[str, Any] = dict(gradient_certificate.certify())
-        with fast(config.compile_fast):
+        with config.compilation():
+            found: dict[str, Any] = dict(gradient_certificate.certify())
             study = Study(config, run)
             name = "shuffled" if chosen.shuffle_labels else "true"
             before = study.pretrain(name, shuffled=chosen.shuffle_labels)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import lru_cache
 from typing import Any, ClassVar, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from bioviz_core.bridge.jax import is_quick, jit
 from bioviz_core.interfaces import Framework
 from jax import Array
 
@@ -187,11 +188,15 @@ BLOCK = 50
 """Trials that are observed together, so that one compiled function serves every test."""
 
 
-@partial(jax.jit, static_argnames=("solver", "max_steps", "tol"))
-def _observe_block(
-    cohort: Cohort, orientations: Array, noise: Array, **options: Any
-) -> Observation:
-    return cohort.observe(orientations, noise, **options)
+@lru_cache(maxsize=4)
+def _observer(quick: bool) -> Callable[..., Observation]:
+    """Compiled once, and once more for `quick_compilation`."""
+    del quick  # which is in force now
+
+    def run(cohort: Cohort, orientations: Array, noise: Array, **options: Any) -> Observation:
+        return cohort.observe(orientations, noise, **options)
+
+    return jit(run, static_argnames=("solver", "max_steps", "tol"))
 
 
 def observe(
@@ -209,9 +214,10 @@ def observe(
     count = len(orientations)
     # A cohort that is new and one that was trained would each compile, for how they were placed.
     cohort = jax.device_put(cohort, cohort.mean_rates.device)
+    run = _observer(is_quick())
     wrap = np.arange(count + -count % block) % count
     blocks = [
-        jax.device_get(_observe_block(cohort, orientations[part], noise[part], **options))
+        jax.device_get(run(cohort, orientations[part], noise[part], **options))
         for part in wrap.reshape(-1, block)
     ]
     found: Any = [np.concatenate(parts)[:count] for parts in zip(*blocks, strict=True)]
