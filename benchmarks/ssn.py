@@ -82,12 +82,17 @@ class EulerModel:
         superficial, slower = settle(model.superficial.system(params, output))
         return (middle, superficial), (slow + slower) / 2
 
-    def fixed_point_from_drive(self, params: ssn.SSNParams, drive: Array) -> TwoLayerFixedPoint:
+    def fixed_point_from_drive(
+        self, params: ssn.SSNParams, drive: Array, **_: Any
+    ) -> TwoLayerFixedPoint:
         """As the model's, for the loss; the convergence term is left at `self.dx`."""
         (middle, superficial), self.dx = self.settle(params, drive)
-        sure = jnp.ones((), bool)
+        sure = jnp.ones_like(middle[..., 0, :], bool), jnp.ones_like(superficial[..., 0], bool)
         return TwoLayerFixedPoint(
-            *(ssn.FixedPoint(r, r, sure, sure, ~sure) for r in (middle, superficial))
+            *(
+                ssn.FixedPoint(r, r, all_, all_, ~all_)
+                for r, all_ in zip((middle, superficial), sure, strict=True)
+            )
         )
 
 

@@ -124,3 +124,26 @@ def test_the_penalty_is_zero_when_damped_and_pushes_slow_modes_away(x64: None) -
     fp = network.fixed_point(network.params, drive)
     same = stability_penalty(network, network.params, drive, fp, slowest=0.2)
     assert float(same) == pytest.approx(float(value), rel=1e-9)
+
+
+def test_the_penalty_and_its_slope_under_vmap_are_those_of_a_loop(x64: None) -> None:
+    rng = np.random.default_rng(0)
+    mean = np.kron([[1.25, -0.65], [1.2, -0.5]], np.full((3, 3), 1 / 3))
+    rows = jnp.asarray(mean * rng.uniform(0.6, 1.4, (4, 6, 6)))
+    network = Network.create(rows[0], tau=[20.0] * 3 + [10.0] * 3)
+    drive = jnp.asarray(rng.uniform(4, 9, (3, 6)))
+
+    @jax.value_and_grad
+    def penalty(weights: jax.Array) -> jax.Array:
+        return stability_penalty(
+            network, weights, drive, network.fixed_point(weights, drive), slowest=0.2
+        )
+
+    found, slopes = jax.jit(jax.vmap(penalty))(rows)
+    one = jax.jit(penalty)
+    for row, value, slope in zip(rows, found, slopes, strict=True):
+        alone, own = one(row)
+        assert float(value) > 0
+        # Within what `leading` promises; the last directions of its iteration are rounding.
+        np.testing.assert_allclose(value, alone, rtol=1e-3)
+        assert float(jnp.linalg.norm(slope - own) / jnp.linalg.norm(own)) < 1e-2
