@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from bioviz_ssn.fixed_point import fixed_point
 from bioviz_ssn.geometry import orientation_map
 from bioviz_ssn.linearization import (
     jacobian,
@@ -18,6 +17,7 @@ from bioviz_ssn.models.network import Network
 from bioviz_ssn.models.two_population import TwoPopulationSSN
 from bioviz_ssn.models.v1_layers import SuperficialLayer
 from bioviz_ssn.parameters import LayerParams, SSNParams
+from bioviz_ssn.steady_state import fixed_point
 
 MODEL = TwoPopulationSSN.create
 
@@ -121,6 +121,6 @@ def test_the_penalty_is_zero_when_damped_and_pushes_slow_modes_away(x64: None) -
     assert float(value) > 0
     assert float(penalty(model.params - 1e-2 * slope, 0.2)) < float(value)
     network = same_network(model)
-    fp = model.fixed_point(model.params, drive)
+    fp = network.fixed_point(network.params, drive)
     same = stability_penalty(network, network.params, drive, fp, slowest=0.2)
     assert float(same) == pytest.approx(float(value), rel=1e-9)

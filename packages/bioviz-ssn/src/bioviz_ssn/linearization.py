@@ -9,6 +9,7 @@ so that it decays with the eigenvalues of `(S W - I) / tau` and ends at `(I - S 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -16,8 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from bioviz_ssn.fixed_point import FixedPoint, Layer, System, split
 from bioviz_ssn.solvers import pairs
+from bioviz_ssn.steady_state import FixedPoint, Layer, System, split
 
 SLOWEST = 0.01
 """Decay per ms below which a mode counts as slow: a time constant of 100 ms."""
@@ -73,11 +74,14 @@ def slowest_rates(layer: Layer[Any], params: Any, drive: Array, fp: FixedPoint) 
     in it: infinity for a pair. Differentiable.
     """
     system = layer.system(params, drive)
+    keep = jnp.expand_dims(fp.converged, -1 if system.axis is None else system.axis)
+    # A NaN must not enter, or its gradient would be 0 * NaN.
+    system = replace(system, drive=jnp.where(keep, system.drive, 0))
+    r = jnp.where(keep, fp.r, 0)
     if system.axis is not None:
-        r = jnp.where(jnp.expand_dims(fp.converged, system.axis), fp.r, 0)
         return jnp.where(fp.converged, decay(system, r), jnp.inf)
-    gain = jnp.where(fp.converged[..., None], _gain(system, fp.r), 0).reshape(-1, fp.r.shape[-1])
-    mean = jnp.sum(gain, axis=0) / jnp.maximum(jnp.sum(fp.converged), 1)
+    gain = jnp.where(keep, _gain(system, r), 0).reshape(-1, r.shape[-1])
+    mean = jnp.sum(gain, axis=0) / jnp.maximum(jnp.sum(keep), 1)
     matrix = mean[:, None] * system.weights - jnp.eye(len(mean), dtype=mean.dtype)
     found: Array = -leading(matrix / system.tau[:, None])
     return found

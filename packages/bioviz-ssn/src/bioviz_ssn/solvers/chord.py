@@ -18,7 +18,7 @@ import numpy as np
 from jax import Array
 
 from bioviz_ssn.power_law import PowerLaw
-from bioviz_ssn.solvers import newton
+from bioviz_ssn.solvers import linear, newton
 from bioviz_ssn.solvers.solution import RATE_CAP, Solution, bound, largest
 
 WARM_UP = 16  # Euler steps of a quarter of the fastest time constant, at least
@@ -106,16 +106,10 @@ def dress(weights: Array, gain: Array) -> tuple[Array, Array]:
     With a negative one an odd number of modes grows, so that the mean state is not a stable one.
     """
     identity = jnp.eye(len(gain), dtype=gain.dtype)
-    lu, pivots, order = jax.lax.linalg.lu(identity - weights * gain)
-    swaps = jnp.sum(pivots != jnp.arange(len(gain)))
-    negative = jnp.sum(jnp.diagonal(lu) < 0)
     # W (I - s W)^-1 = (I - W s)^-1 W.
-    lower = jax.lax.linalg.triangular_solve(
-        lu, weights[order], left_side=True, lower=True, unit_diagonal=True
-    )
-    dressed = jax.lax.linalg.triangular_solve(lu, lower, left_side=True, lower=False)
+    dressed, is_positive = linear.solve(identity - weights * gain, weights)
     is_sound = jnp.isfinite(dressed).all()
-    return jnp.where(is_sound, dressed, 0), is_sound & ((swaps + negative) % 2 == 0)
+    return jnp.where(is_sound, dressed, 0), is_sound & is_positive
 
 
 def adjoint(
@@ -146,7 +140,8 @@ def adjoint(
     def rest(state: tuple[Array, Array]) -> tuple[Array, Array]:
         left, x = state
         k = jnp.argmax(left)
-        own = jnp.linalg.solve((identity - gain[k][:, None] * weights).T, cotangent[k])
+        matrix = (identity - gain[k][:, None] * weights).T
+        own = linear.solve(matrix, cotangent[k][:, None])[0][:, 0]
         return left.at[k].set(False), x.at[k].set(jnp.where(jnp.isfinite(own), own, 0))
 
     if len(gain):

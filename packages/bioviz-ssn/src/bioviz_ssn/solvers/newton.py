@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from bioviz_ssn.power_law import PowerLaw
+from bioviz_ssn.solvers import linear
 from bioviz_ssn.solvers.solution import RATE_CAP, Solution, bound, largest
 
 FIRST_STEP = 0.2  # of the fastest time constant
@@ -54,7 +55,8 @@ def solve(
     def advance(state: _State) -> _State:
         r, drift, gain, dt = state.r, state.drift, state.gain, state.dt
         matrix = identity * (tau / dt + 1)[:, None] - gain[:, None] * weights
-        step, is_positive = _solve(matrix, drift)
+        column, is_positive = linear.solve(matrix, drift[:, None])
+        step = column[:, 0]
         to = jnp.maximum(r + step, 0)
         drift_there, gain_there = at(to)
         scale, size = largest(drift), largest(drift_there)
@@ -89,21 +91,10 @@ def solve(
     )
     last = jax.lax.while_loop(unfinished, advance, first)
     # One step more reaches the level of rounding.
-    step, _ = _solve(identity - last.gain[:, None] * weights, last.drift)
-    to = jnp.maximum(last.r + step, 0)
+    step, _ = linear.solve(identity - last.gain[:, None] * weights, last.drift[:, None])
+    to = jnp.maximum(last.r + step[:, 0], 0)
     drift, residual = at(to)[0], largest(last.drift)
     better = largest(drift) < residual
     r = jnp.where(better & ~last.active, to, last.r)
     residual = jnp.where(better & ~last.active, largest(drift), residual)
     return Solution(r, residual, last.taken, last.diverged)
-
-
-def _solve(matrix: Array, right: Array) -> tuple[Array, Array]:
-    """`matrix^-1 right`, and whether the determinant is positive."""
-    lu, pivots, order = jax.lax.linalg.lu(matrix)
-    swaps = jnp.sum(pivots != jnp.arange(len(right)))
-    negative = jnp.sum(jnp.diagonal(lu) < 0)
-    x = right[order][:, None]
-    x = jax.lax.linalg.triangular_solve(lu, x, left_side=True, lower=True, unit_diagonal=True)
-    x = jax.lax.linalg.triangular_solve(lu, x, left_side=True, lower=False)
-    return x[:, 0], (swaps + negative) % 2 == 0

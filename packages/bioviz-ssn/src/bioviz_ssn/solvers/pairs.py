@@ -24,9 +24,7 @@ from bioviz_ssn.solvers.solution import RATE_CAP, Solution
 
 WARM_UP = 24  # Euler steps of a quarter of the faster time constant: 60 ms in the paper's network
 LONGEST_WARM_UP = 320  # of them where a pair is still on its way
-SETTLING = (
-    0.15  # a residual, as a share of the largest rate, from where Newton's method is likely to do
-)
+SETTLING = 0.15  # a residual, as a share of the largest rate, from where Newton's method works
 NEWTON_STEPS = 12
 CHUNK = 256  # pairs that are followed together
 FIRST_STEP = 0.2  # of the faster time constant

@@ -13,7 +13,7 @@ from jax import Array
 
 from bioviz_ssn.errors import FixedPointError, ParameterError
 from bioviz_ssn.power_law import PowerLaw
-from bioviz_ssn.solvers import chord, euler, newton, pairs
+from bioviz_ssn.solvers import chord, euler, linear, newton, pairs
 from bioviz_ssn.solvers.pairs import Pair
 from bioviz_ssn.solvers.solution import Solution
 
@@ -296,7 +296,7 @@ def _bwd(settings: _Settings, saved: tuple[Any, ...], cotangents: Info) -> tuple
         clean = jnp.where(jnp.isfinite(weights), weights, 0)
         if shared is None and cells <= FEW_CELLS:
             matrices = jnp.eye(cells, dtype=gain.dtype) - gain[..., None] * clean
-            solved = jnp.linalg.solve(jnp.swapaxes(matrices, -1, -2), g[..., None])[..., 0]
+            solved = jax.vmap(lambda a, b: linear.solve(a.T, b[:, None])[0][:, 0])(matrices, g)
             flat = gain * jnp.where(jnp.isfinite(solved), solved, 0)
         else:
             if shared is None:
