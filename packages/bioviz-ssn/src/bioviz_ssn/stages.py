@@ -167,7 +167,9 @@ def pretrain(
         memo["flip"] = [int(_upside_down(row)) for row in share]
         if now.step >= schedule.earliest_end and len(memo["checks"]) > 1:
             last = np.array([entry["threshold"] for entry in memo["checks"][-2:]])
-            for place in np.flatnonzero(((last > 5) & (last < 25)).all(0)):
+            passed = ((last > 5) & (last < 25)).all(0)
+            # A seed that failed before keeps its reason.
+            for place in np.flatnonzero(passed & record.active(now)):
                 record.end(now, int(place), "thresholds in (5, 25)")
 
     stage = _run_stage(
