@@ -6,11 +6,14 @@ fixed point `u = W phi(u) + h` becomes
     u = h + Q (phi(u) + s (h - u)),
 
 one matrix product per iteration, which contracts by the spread of the gains around their mean. All
-systems first take Euler steps from rest. One whose residual does not fall is followed from rest on
-its own (`newton`), so a batch mate can spoil the speed of a result, but not the result.
+systems first take Euler steps from rest. Those whose residual does not fall take more of them, and
+a chord of their own; one that is left then is followed on its own (`newton`). So a batch mate can
+spoil the speed of a result, but not the result.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +27,8 @@ from bioviz_ssn.solvers.solution import RATE_CAP, Solution, bound, largest
 WARM_UP = 16  # Euler steps of a quarter of the fastest time constant, at least
 LONGEST_WARM_UP = 160  # of them where a system of the batch is still on its way
 SETTLING = 0.15  # a residual, as a share of the largest rate, from where the chord contracts
+ROUNDS = 3  # of warming up and chord; each waits twice as long and until `CLOSER`
+CLOSER = 5.0
 ITERATIONS = 150  # of the chord; contracting by half, 40 reach the rounding of float64
 REFINEMENTS = 2
 OUTLIER = 8.0  # times the geometric mean of the batch's largest rates
@@ -44,47 +49,24 @@ def solve(
     finite = jnp.isfinite(drive).all(-1) & jnp.isfinite(weights).all()
     drive = jnp.where(finite[:, None], drive, 0)
     weights = jnp.where(jnp.isfinite(weights), weights, 0)
-    dt = jnp.min(tau) / 4
+    none = jnp.zeros(len(drive), jnp.int32)
+    nothing = jnp.zeros_like(tau), jnp.zeros_like(weights)
+    start = _Round(r, jnp.zeros_like(r), finite, none, *nothing, jnp.zeros((), jnp.int32))
 
-    def underway(state: tuple[Array, Array, Array]) -> Array:
-        r, change, count = state
-        peak = largest(r)
-        moving = (change > SETTLING * (1 + peak)) & (peak < RATE_CAP)
-        return (count < WARM_UP) | ((count < LONGEST_WARM_UP) & moving.any())
+    def unfinished(state: _Round) -> Array:
+        return state.left.any() & (state.rounds < ROUNDS)
 
-    def euler(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        r, _, count = state
-        drift = law.rate(r @ weights.T + drive) - r
-        return r + dt / tau * drift, largest(drift), count + 1
+    def advance(state: _Round) -> _Round:
+        return _round(weights, drive, tau, law, state, tol=tol)
 
-    start = (r, jnp.zeros(len(r), r.dtype), jnp.zeros((), jnp.int32))
-    warm, _, warmed = jax.lax.while_loop(underway, euler, start)
-    u = warm @ weights.T + drive
-    peak = largest(warm)
-    sound = peak < RATE_CAP
-    u = jnp.where(sound[:, None], u, 0)
-    # A system that runs away has no part in the mean, or it would spoil the chord for its mates.
-    usual = jnp.expm1(jnp.mean(jnp.where(sound, jnp.log1p(jnp.minimum(peak, RATE_CAP)), 0)))
-    typical = sound & (peak <= OUTLIER * (1 + usual))
-    gain = jnp.sum(jnp.where(typical[:, None], law.gain(u), 0), axis=0)
-    gain = gain / jnp.maximum(jnp.sum(typical), 1)
-    dressed, is_stable = dress(weights, gain)
-    u, steps, good = _iterate(dressed, drive, u, gain, law, tol=tol, active=sound & is_stable)
-
-    def refine(_: int, r: Array) -> Array:
-        drift = law.rate(r @ weights.T + drive) - r
-        return jnp.maximum(r + drift + gain * (drift @ dressed.T), 0)
-
-    # In terms of rates the last digits are exact; in terms of u they suffer from cancellation.
-    found = jnp.where(good[:, None], jax.lax.fori_loop(0, REFINEMENTS, refine, law.rate(u)), r)
-    residual = _residual(weights, drive, found, law)
-    left = finite & ~(good & (residual <= bound(found, tol)))
-    state: tuple[Array, ...] = (left, found, warmed + steps, jnp.zeros_like(left))
+    last = jax.lax.while_loop(unfinished, advance, start)
+    warm = jnp.where((largest(last.warm) < RATE_CAP)[:, None], last.warm, r)
+    alone: tuple[Array, ...] = (last.left, last.found, last.steps, jnp.zeros_like(last.left))
 
     def rest(state: tuple[Array, ...]) -> tuple[Array, ...]:
         left, found, steps, diverged = state
         k = jnp.argmax(left)
-        own = newton.solve(weights, drive[k], r[k], tau, law, tol=tol, max_steps=max_steps)
+        own = newton.solve(weights, drive[k], warm[k], tau, law, tol=tol, max_steps=max_steps)
         return (
             left.at[k].set(False),
             found.at[k].set(own.r),
@@ -93,11 +75,90 @@ def solve(
         )
 
     if len(drive):
-        state = jax.lax.while_loop(lambda state: state[0].any(), rest, state)
-    _, found, steps, diverged = state
-    residual = jnp.where(left, _residual(weights, drive, found, law), residual)
-    residual = jnp.where(finite, residual, jnp.inf)
-    return Solution(found, residual, steps, diverged | ~finite), gain, dressed
+        alone = jax.lax.while_loop(lambda state: state[0].any(), rest, alone)
+    _, found, steps, diverged = alone
+    residual = jnp.where(finite, _residual(weights, drive, found, law), jnp.inf)
+    return Solution(found, residual, steps, diverged | ~finite), last.gain, last.dressed
+
+
+class _Round(NamedTuple):
+    """What rounds leave: rates on their way and found, who is left, and the first round's chord."""
+
+    warm: Array
+    found: Array
+    left: Array
+    steps: Array
+    gain: Array
+    dressed: Array
+    rounds: Array
+
+
+def _round(
+    weights: Array, drive: Array, tau: Array, law: PowerLaw, state: _Round, *, tol: float
+) -> _Round:
+    """Euler steps of the systems that are left, then the chord at their own mean gain."""
+    share = SETTLING / CLOSER**state.rounds
+    warm, moving, warmed = _warm_up(
+        weights, drive, tau, law, state.warm, left=state.left, share=share,
+        longest=LONGEST_WARM_UP * 2**state.rounds,
+    )  # fmt: skip
+    u = warm @ weights.T + drive
+    peak = largest(warm)
+    sound = state.left & (peak < RATE_CAP)
+    u = jnp.where(sound[:, None], u, 0)
+    # A system that runs away has no part in the mean, or it would spoil the chord for its mates.
+    size = jnp.where(sound, jnp.log1p(jnp.minimum(peak, RATE_CAP)), 0)
+    usual = jnp.expm1(jnp.sum(size) / jnp.maximum(jnp.sum(sound), 1))
+    typical = sound & (peak <= OUTLIER * (1 + usual))
+    gain = jnp.sum(jnp.where(typical[:, None], law.gain(u), 0), axis=0)
+    gain = gain / jnp.maximum(jnp.sum(typical), 1)
+    dressed, is_stable = dress(weights, gain)
+    # What still moves may never come to rest: the chord would find a state that it circles.
+    active = sound & is_stable & ~moving
+    u, steps, good = _iterate(dressed, drive, u, gain, law, tol=tol, active=active)
+
+    def refine(_: int, r: Array) -> Array:
+        drift = law.rate(r @ weights.T + drive) - r
+        return jnp.maximum(r + drift + gain * (drift @ dressed.T), 0)
+
+    # In terms of rates the last digits are exact; in terms of u they suffer from cancellation.
+    better = jnp.where(good[:, None], jax.lax.fori_loop(0, REFINEMENTS, refine, law.rate(u)), warm)
+    done = good & (_residual(weights, drive, better, law) <= bound(better, tol))
+    is_first = state.rounds == 0
+    return _Round(
+        warm,
+        jnp.where(done[:, None], better, state.found),
+        state.left & ~done,
+        state.steps + jnp.where(state.left, warmed + steps, 0),
+        jnp.where(is_first, gain, state.gain),
+        jnp.where(is_first, dressed, state.dressed),
+        state.rounds + 1,
+    )
+
+
+def _warm_up(
+    weights: Array, drive: Array, tau: Array, law: PowerLaw, r: Array, *, left: Array,
+    share: Array, longest: Array,
+) -> tuple[Array, Array, Array]:  # fmt: skip
+    """Rates after Euler steps, which of those left still move, and how many steps it took."""
+    dt = jnp.min(tau) / 4
+
+    def moves(r: Array, change: Array) -> Array:
+        peak = largest(r)
+        return left & (change > share * (1 + peak)) & (peak < RATE_CAP)
+
+    def underway(state: tuple[Array, Array, Array]) -> Array:
+        r, change, count = state
+        return (count < WARM_UP) | ((count < longest) & moves(r, change).any())
+
+    def euler(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        r, _, count = state
+        drift = law.rate(r @ weights.T + drive) - r
+        return r + dt / tau * drift, largest(drift), count + 1
+
+    start = (r, jnp.zeros(len(r), r.dtype), jnp.zeros((), jnp.int32))
+    r, change, count = jax.lax.while_loop(underway, euler, start)
+    return r, moves(r, change), count
 
 
 def dress(weights: Array, gain: Array) -> tuple[Array, Array]:
