@@ -100,9 +100,9 @@ SMOKE: dict[str, object] = {
     "test_trials": 20, "compile_fast": True,
 }  # fmt: skip
 LAPTOP: dict[str, object] = {
-    "table_step": 1.0, "pretraining_steps": 60, "pretraining_batch": 50, "pretraining_check": 20,
-    "readout_trials": 500, "readout_steps": 30, "steps": 200, "check": 50, "check_trials": 50,
-    "psychometric_trials": 50, "test_trials": 150,
+    "table_step": 1.0, "pretraining_steps": 100, "pretraining_batch": 50, "pretraining_check": 20,
+    "readout_trials": 500, "readout_steps": 60, "steps": 400, "check": 50, "check_trials": 100,
+    "psychometric_trials": 50, "test_trials": 200,
 }  # fmt: skip
 
 
@@ -119,7 +119,7 @@ class PerceptualLearning:
             "tuning_seeds": 0,
         },
         "laptop": {
-            **LAPTOP, "penalty_steps": 100, "dx_steps": 20, "decoding_trials": 100,
+            **LAPTOP, "penalty_steps": 150, "dx_steps": 20, "decoding_trials": 100,
             "tuning_seeds": 2,
         },
         "paper": {"seeds": 50, "penalty_seeds": 5, "penalty_steps": 1500, "dx_steps": 100},

@@ -26,6 +26,7 @@ from bioviz_ssn.solvers.solution import RATE_CAP, Solution, bound, largest
 
 WARM_UP = 16  # Euler steps of a quarter of the fastest time constant, at least
 LONGEST_WARM_UP = 160  # of them where a system of the batch is still on its way
+STRIDE = 4  # Euler steps between two looks at who is on its way
 SETTLING = 0.15  # a residual, as a share of the largest rate, from where the chord contracts
 ROUNDS = 3  # of warming up and chord; each waits twice as long and until `CLOSER`
 CLOSER = 5.0
@@ -143,22 +144,24 @@ def _warm_up(
     """Rates after Euler steps, which of those left still move, and how many steps it took."""
     dt = jnp.min(tau) / 4
 
-    def moves(r: Array, change: Array) -> Array:
-        peak = largest(r)
-        return left & (change > share * (1 + peak)) & (peak < RATE_CAP)
-
     def underway(state: tuple[Array, Array, Array]) -> Array:
-        r, change, count = state
-        return (count < WARM_UP) | ((count < longest) & moves(r, change).any())
+        _, moving, count = state
+        return (count < WARM_UP) | ((count < longest) & moving.any())
 
-    def euler(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        r, _, count = state
+    def euler(r: Array) -> tuple[Array, Array]:
         drift = law.rate(r @ weights.T + drive) - r
-        return r + dt / tau * drift, largest(drift), count + 1
+        return r + dt / tau * drift, drift
 
-    start = (r, jnp.zeros(len(r), r.dtype), jnp.zeros((), jnp.int32))
-    r, change, count = jax.lax.while_loop(underway, euler, start)
-    return r, moves(r, change), count
+    def stride(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        r, _, count = state
+        r = jax.lax.fori_loop(1, STRIDE, lambda _, r: euler(r)[0], r)
+        r, drift = euler(r)
+        peak = largest(r)
+        moving = left & (largest(drift) > share * (1 + peak)) & (peak < RATE_CAP)
+        return r, moving, count + STRIDE
+
+    start = (r, jnp.zeros_like(left), jnp.zeros((), jnp.int32))
+    return jax.lax.while_loop(underway, stride, start)
 
 
 def dress(weights: Array, gain: Array) -> tuple[Array, Array]:
