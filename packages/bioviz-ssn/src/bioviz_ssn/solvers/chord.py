@@ -26,7 +26,7 @@ LONGEST_WARM_UP = 160  # of them where a system of the batch is still on its way
 STRIDE = 4  # Euler steps between two looks at who is on its way
 SETTLING = 0.15  # a residual, as a share of the largest rate, from where the chord contracts
 ITERATIONS = 150  # of the chord; contracting by half, 40 reach the rounding of float64
-REFINEMENTS = 2
+REFINEMENTS = 4
 OUTLIER = 8.0  # times the geometric mean of the batch's largest rates
 STALLED = 0.97  # two iterations that leave more of the change than this have failed
 
@@ -77,13 +77,20 @@ def solve(
     dressed, is_stable = dress(weights, gain)
     u, steps, good = _iterate(dressed, drive, u, gain, law, tol=tol, active=sound & is_stable)
 
-    def refine(_: int, r: Array) -> Array:
+    def refine(_: int, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        r, best, least = state
         drift = law.rate(r @ weights.T + drive) - r
-        return jnp.maximum(r + drift + gain * (drift @ dressed.T), 0)
+        left = largest(drift)
+        best = jnp.where((left < least)[:, None], r, best)
+        to = jnp.maximum(r + drift + gain * (drift @ dressed.T), 0)
+        return to, best, jnp.minimum(left, least)
 
-    # In terms of rates the last digits are exact; in terms of u they suffer from cancellation.
-    found = jnp.where(good[:, None], jax.lax.fori_loop(0, REFINEMENTS, refine, law.rate(u)), r)
-    residual = _residual(weights, drive, found, law)
+    # In terms of rates the last digits are exact; in terms of u they suffer from cancellation. At
+    # the level of rounding one state is better than the next by chance.
+    near = jnp.where(good[:, None], law.rate(u), r)
+    begin = (near, near, jnp.full(len(r), jnp.inf, r.dtype))
+    _, found, residual = jax.lax.fori_loop(0, REFINEMENTS, refine, begin)
+    found = jnp.where(good[:, None], found, r)
     left = finite & ~(good & (residual <= bound(found, tol)))
     state: tuple[Array, ...] = (left, found, warmed + steps, jnp.zeros_like(left))
 
