@@ -42,11 +42,14 @@ docs: setup
 	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
 
 look: setup
-	$(BIN)/bioviz run butd/digits --preset smoke --runs look/runs
+	rm -rf look/runs
+	for name in butd/digits ssn/circuit ssn/perceptual-learning; do \
+	  $(BIN)/bioviz run $$name --preset smoke --runs look/runs || exit 1; done
 	$(BIN)/python tests/look.py look/runs/*
 
 drill: setup
-	$(BIN)/python tests/drill.py --kills 20
+	for name in butd/digits ssn/perceptual-learning; do \
+	  $(BIN)/python tests/drill.py --kills 20 --experiment $$name || exit 1; done
 
 bench:
 	for file in butd ssn; do $(UV) run --quiet --project benchmarks python benchmarks/$$file.py; done

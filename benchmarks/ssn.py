@@ -23,9 +23,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optimistix as optx
-from bioviz_ssn.fixed_point import System, fixed_point
 from bioviz_ssn.losses import LossWeights, discrimination_loss
 from bioviz_ssn.models.two_layer import TwoLayerFixedPoint
+from bioviz_ssn.steady_state import System, fixed_point
 from bioviz_ssn.stimuli import grating
 from jax import Array
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import bioviz_core as bv
+import jax
 import numpy as np
 import optax
 import torch
@@ -16,6 +17,15 @@ from bioviz_core.lab.run import Run
 from bioviz_core.stimuli.embedded import digits, photographs
 from bioviz_core.stimuli.sources import ArraySource
 from bioviz_core.testing import Case, Task, reference_task
+from bioviz_ssn.ablations import ALL, trained_mask
+from bioviz_ssn.analyses.mvpa import patterns, principal_components
+from bioviz_ssn.gabor import GaborBank
+from bioviz_ssn.geometry import GridSpec
+from bioviz_ssn.models.cohort import Cohort
+from bioviz_ssn.models.two_layer import TwoLayerSSN
+from bioviz_ssn.rules.perceptual_learning import PerceptualLearning
+from bioviz_ssn.tasks import FineTask, ImageTrials, Trials
+from sklearn.covariance import EmpiricalCovariance
 
 SGD, ADAM = partial(torch.optim.SGD, lr=0.1), partial(torch.optim.AdamW, lr=1e-3)
 SHORT = {"steps": 3}
@@ -44,7 +54,33 @@ THREE = ArraySource(inputs=RNG.uniform(1, 5, (32, 3)).astype("float32"),
                     targets=np.ones((32, 3), "float32"))  # fmt: skip
 NETWORK = make("ssn/network", weights=WEIGHTS)
 POPULATIONS = make("ssn/two-population")
+V1 = make("ssn/two-layer", grid=GridSpec(points=3, size=1.6))
 PCD = "nrf/persistent-contrastive-divergence"
+GRID, SEEDS = GridSpec(points=3, size=1.6), (3, 4)
+WHERE = np.linspace(10.0, 170.0, 9)
+
+
+def cohort() -> Cohort:
+    """The two-layer networks of two seeds, on nine points."""
+    drawn = [TwoLayerSSN.default(seed, grid=GRID, readout_side=3) for seed in SEEDS]
+    networks = [TwoLayerSSN.create(net.params, WHERE, grid=GRID, readout_side=3) for net in drawn]
+    return Cohort.stack(networks, [GaborBank.create(WHERE, (0.35, 0.2), GRID).table(step=5.0)] * 2)
+
+
+def learn_to_discriminate() -> PerceptualLearning:
+    trained = trained_mask(ALL, cohort().params, readout=True)
+    rule: PerceptualLearning = bv.create("ssn/perceptual-learning", kind="rule", trained=trained)
+    return rule
+
+
+DISCRIMINATE = learn_to_discriminate()
+
+
+@jax.jit
+def discrimination(model: Any, batch: Any) -> Any:
+    """The loss of these trials."""
+    state = DISCRIMINATE.init(model, batch, seed=0)
+    return DISCRIMINATE.step(model, batch, state, seed=0).metrics["loss"]
 
 
 def misses(model: Any, batch: Any) -> float:
@@ -82,6 +118,9 @@ RULES = [
     Case("predictive-coding/predictive-coding",
          make("predictive-coding/predictive-coding", optimizer=ADAM)),
     Case("ssn/implicit-gradient", task=Task(POPULATIONS, DRIVES, steps=20, batch_size=8)),
+    Case("ssn/perceptual-learning", learn_to_discriminate,
+         Task(cohort, Trials(FineTask(), seeds=SEEDS, noise=cohort().n_noise, count=64),
+              steps=6, batch_size=16, measure=discrimination)),
 ]  # fmt: skip
 LOCAL_RULES = ["oja/oja"]
 MODELS = [
@@ -95,6 +134,7 @@ MODELS = [
     Case("ssn/network", NETWORK, Task(NETWORK, THREE)),
     Case("ssn/two-population", POPULATIONS, Task(POPULATIONS, DRIVES)),
     Case("ssn/ring", make("ssn/ring", points=3), Task(make("ssn/ring", points=3), RING_DRIVES)),
+    Case("ssn/two-layer", V1, Task(V1, ImageTrials(FineTask(), seed=0, count=8))),
 ]
 STIMULI: list[str | Case] = []
 """Core's own are tried in its tests, with data where they read some; no plugin has others yet."""
@@ -106,8 +146,23 @@ ANGLES = np.arange(0.0, 180.0, 22.5).repeat(2)
 CLASSES = np.arange(20) % 2
 
 
+COSINE = (3 + np.cos(2 * np.deg2rad(np.arange(0.0, 360, 5) - 10)))[:, None]
+# Trials of two orientations that no noise confuses.
+TOLD_APART = np.repeat([0, 55], 30)
+STEEP = np.tile(np.linspace(-1, 1, 9), 9) * (TOLD_APART == 55)[:, None, None]
+RATES = 10 + RNG.standard_normal((60, 2, 81)) + 500 * STEEP
+SCORES = principal_components(patterns(RATES, np.random.default_rng(0)))
+# scikit-learn's covariance divides by the number of trials, not by one less.
+SQUARED = EmpiricalCovariance().fit(SCORES[:30]).mahalanobis(SCORES[30:]) * 29 / 30
+DISTANCE = float(np.sqrt(SQUARED).mean())
+
+
 def longer(data: Any) -> Any:
     return {**data, "activations": 3 * data["activations"]}
+
+
+def reordered(data: Any) -> Any:
+    return {**data, "curves": data["curves"][:, ::-1]}
 
 
 def shifted(data: Any) -> Any:
@@ -140,6 +195,21 @@ ANALYSES = [
                "signals": np.eye(4)[:1].reshape(1, 1, 2, 2)}),
     Case("butd/weight-alignment", answers={"angle": 45.0, "norm_ratio": np.sqrt(2)},
          data={"weight": np.array([[1.0, 0.0]]), "td_weight": np.array([[1.0, 1.0]])}),
+    Case("ssn/tuning-features", invariances={"order of cells": reordered},
+         answers={"max": 8, "min": 4, "osi": 1 / 6, "modulation": 0.5, "dsi": 0, "pref_ori": 10},
+         data={"orientations": np.arange(0.0, 360, 5),
+               "curves": np.hstack([COSINE, 2 * COSINE, 3 * COSINE])}),
+    Case("ssn/decoding", data={"rates": RATES, "labels": TOLD_APART}, answers={"accuracy": 1.0}),
+    Case("ssn/mahalanobis", answers={"distance_55": DISTANCE},
+         data={"rates": RATES, "labels": TOLD_APART, "control": np.array(0)}),
+    Case("ssn/parameter-change", answers={"J_EE_m": 25, "kappa_f_E": 0.2},
+         data={"names": np.array(["J_EE_m", "kappa_f_E"]),
+               "before": np.array([[4.0, 0.0]]), "after": np.array([[5.0, 0.2]])}),
+    # Two observations in each cell, 1 from its mean: 8 within, 4 degrees of freedom; stage 0 or 2.
+    Case("ssn/anova", answers={"f_stage": 4, "f_orientation": 0, "partial_eta2_stage": 0.5},
+         data={"values": np.array([-1.0, 1, -1, 1, 1, 3, 1, 3]),
+               "stage": np.repeat(["pre", "post"], 4),
+               "orientation": np.tile([55, 55, 125, 125], 2)}),
 ]  # fmt: skip
 
 

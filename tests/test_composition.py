@@ -32,6 +32,7 @@ RULES: dict[str, dict[str, Any]] = {
     "nrf/persistent-contrastive-divergence": BRIEF,
     "predictive-coding/predictive-coding": SGD,
     "ssn/implicit-gradient": {},
+    "ssn/perceptual-learning": {"trained": ()},
 }
 DRIVES = np.random.default_rng(0).uniform(1, 5, (16, 2)).astype("float32")
 TASKS = {
@@ -70,7 +71,7 @@ def test_a_rule_trains_a_model_or_says_why_not(task: str) -> None:
         for name in models:
             try:
                 fitted = bv.fit(
-                    bv.for_task(name, source), bv.create(rule, **options), source,
+                    bv.for_task(name, source), bv.create(rule, kind="rule", **options), source,
                     steps=2, batch_size=4, seed=0,
                 )  # fmt: skip
             except IncompatibleError:

@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from bioviz_ssn.errors import ParameterError
-from bioviz_ssn.fixed_point import fixed_point
 from bioviz_ssn.geometry import GridSpec
 from bioviz_ssn.losses import discrimination_loss
 from bioviz_ssn.models.network import Network
@@ -18,6 +17,7 @@ from bioviz_ssn.models.two_layer import TwoLayerSSN
 from bioviz_ssn.models.v1_layers import MiddleLayer, SuperficialLayer
 from bioviz_ssn.parameters import LayerParams, SSNParams
 from bioviz_ssn.power_law import PowerLaw
+from bioviz_ssn.steady_state import fixed_point
 
 SMALL = GridSpec(points=5, size=3.2)
 BAD = 5

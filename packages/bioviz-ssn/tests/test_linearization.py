@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from bioviz_ssn.fixed_point import fixed_point
 from bioviz_ssn.geometry import orientation_map
 from bioviz_ssn.linearization import (
     jacobian,
@@ -18,6 +17,7 @@ from bioviz_ssn.models.network import Network
 from bioviz_ssn.models.two_population import TwoPopulationSSN
 from bioviz_ssn.models.v1_layers import SuperficialLayer
 from bioviz_ssn.parameters import LayerParams, SSNParams
+from bioviz_ssn.steady_state import fixed_point
 
 MODEL = TwoPopulationSSN.create
 

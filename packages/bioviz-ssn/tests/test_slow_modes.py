@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from bioviz_ssn.fixed_point import FixedPoint, System, fixed_point
 from bioviz_ssn.geometry import GridSpec
 from bioviz_ssn.linearization import decay
 from bioviz_ssn.models.two_layer import TwoLayerFixedPoint, TwoLayerSSN
@@ -18,6 +17,7 @@ from bioviz_ssn.models.v1_layers import SuperficialLayer
 from bioviz_ssn.parameters import LayerParams, SSNParams
 from bioviz_ssn.power_law import PowerLaw
 from bioviz_ssn.simulation import simulate
+from bioviz_ssn.steady_state import FixedPoint, System, fixed_point
 
 LOW, HIGH = (np.array(x) for x in ([[4.0, 1.2], [4.6, 0.8]], [[4.8, 2.0], [5.4, 1.6]]))
 SIGNS = np.array([[1.0, -1.0], [1.0, -1.0]])

@@ -155,6 +155,24 @@ def test_seeds_that_all_fail_are_a_divergence_that_names_step_and_cause(
     assert error.value.step == 1
 
 
+@pytest.mark.slow
+def test_a_seed_that_failed_keeps_its_reason_whatever_its_threshold(
+    cohort: Cohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dataclasses import replace
+
+    middle = cohort.params.middle
+    wild = replace(middle, log_j=middle.log_j.at[1, 0, 0].add(2.0))
+    lost = cohort.with_state(replace(cohort.params, middle=wild))
+    monkeypatch.setattr(stages, "measured_thresholds", lambda counts, trials: np.full(2, 10.0))
+    with opened(tmp_path) as run:
+        stage = stages.pretrain(lost, SEEDS, RATES, SHORT, run, phase="general")
+    assert list(stage.failed) == [1]
+    assert stage.memo["ended"]["0"]["why"] == "thresholds in (5, 25)"
+    assert "states not found" in stage.memo["ended"]["1"]["why"]
+    assert stage.memo["ended"]["1"]["step"] == 1
+
+
 def test_no_seed_left_means_no_training(cohort: Cohort, tmp_path: Path) -> None:
     with opened(tmp_path) as run:
         stage = fine(cohort, run, active=[0, 0])

@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from bioviz_ssn.errors import FixedPointError as FixedPointError
     from bioviz_ssn.errors import InitializationError as InitializationError
     from bioviz_ssn.errors import ParameterError as ParameterError
-    from bioviz_ssn.fixed_point import FixedPoint as FixedPoint
-    from bioviz_ssn.fixed_point import System as System
-    from bioviz_ssn.fixed_point import fixed_point as fixed_point
     from bioviz_ssn.gabor import DriveTable as DriveTable
     from bioviz_ssn.gabor import GaborBank as GaborBank
     from bioviz_ssn.geometry import GridSpec as GridSpec
@@ -61,6 +58,9 @@ if TYPE_CHECKING:
     from bioviz_ssn.rules.perceptual_learning import PerceptualLearning as PerceptualLearning
     from bioviz_ssn.simulation import Trajectory as Trajectory
     from bioviz_ssn.simulation import simulate as simulate
+    from bioviz_ssn.steady_state import FixedPoint as FixedPoint
+    from bioviz_ssn.steady_state import System as System
+    from bioviz_ssn.steady_state import fixed_point as fixed_point
     from bioviz_ssn.stimuli import StimulusSpec as StimulusSpec
     from bioviz_ssn.stimuli import grating as grating
     from bioviz_ssn.tasks import FineTask as FineTask
@@ -78,7 +78,7 @@ _MODULES = {
     "analyses.size": "size_tuning",
     "analyses.tuning_curves": "tuning_curves",
     "errors": "FixedPointError InitializationError ParameterError",
-    "fixed_point": "FixedPoint System fixed_point",
+    "steady_state": "FixedPoint System fixed_point",
     "gabor": "DriveTable GaborBank",
     "geometry": "GridSpec orientation_map ring_distance",
     "linearization": "jacobian stability stability_penalty susceptibility",

@@ -17,8 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from bioviz_ssn.fixed_point import FixedPoint, Layer, System, split
 from bioviz_ssn.solvers import pairs
+from bioviz_ssn.steady_state import FixedPoint, Layer, System, split
 
 SLOWEST = 0.01
 """Decay per ms below which a mode counts as slow: a time constant of 100 ms."""

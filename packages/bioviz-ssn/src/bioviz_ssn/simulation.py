@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from bioviz_ssn.errors import ParameterError
-from bioviz_ssn.fixed_point import Layer
 from bioviz_ssn.solvers.euler import euler_step
+from bioviz_ssn.steady_state import Layer
 
 
 class Trajectory(NamedTuple):

@@ -167,7 +167,9 @@ def pretrain(
         memo["flip"] = [int(_upside_down(row)) for row in share]
         if now.step >= schedule.earliest_end and len(memo["checks"]) > 1:
             last = np.array([entry["threshold"] for entry in memo["checks"][-2:]])
-            for place in np.flatnonzero(((last > 5) & (last < 25)).all(0)):
+            passed = ((last > 5) & (last < 25)).all(0)
+            # A seed that failed before keeps its reason.
+            for place in np.flatnonzero(passed & record.active(now)):
                 record.end(now, int(place), "thresholds in (5, 25)")
 
     stage = _run_stage(
@@ -312,7 +314,10 @@ class _Record:
     def step(self, now: Progress[Any]) -> None:
         """Keep what the step showed; end seeds that it could not go on with."""
         seen = jax.device_get(now.model.seen)
-        self.history[now.step - 1] = np.stack([seen[name] for name in SEEN], -1)
+        shown = np.stack([seen[name] for name in SEEN], -1)
+        # A seed that has ended stays as it was last seen.
+        before = self.history[max(now.step - 2, 0)]
+        self.history[now.step - 1] = np.where(self.active(now)[:, None], shown, before)
         for place in np.flatnonzero(self.active(now) & (seen["sound"] == 0)):
             lost, loss = seen["n_unconverged"][place], seen["loss"][place]
             why = f"step {now.step}: loss {loss:.3g}, {lost:.0f} states not found"
@@ -376,6 +381,9 @@ def _run_stage(
         if not now.memo:
             now.memo.update(start)
         record.step(now)
+        lost = [str(place) in now.memo["failed"] for place in range(count)]
+        alive = np.asarray(now.model.alive) * ~np.array(lost)
+        now.model = replace(now.model, alive=jnp.asarray(alive, now.model.alive.dtype))
         check(now, record)
         record.offsets[now.step - 1] = [offset for offset, _ in now.memo["staircase"]]
         now.done = not record.active(now).any()

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -43,17 +43,19 @@ def accepted() -> Accepted:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Accepted, Outcome, Run]:
+def trained(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[Accepted, Outcome, Run]]:
     """One arm, in which the last seed was left out."""
-    run = Run(tmp_path_factory.mktemp("run"), seed=0)
     drawn = accepted()
-    before = arms.pretrain(drawn, SEEDS, SHORT, run, name="true")
-    before["readout"].memo["threshold"] = [3.0, 4.0, 40.0]
-    outcome = arms.train(
-        before, drawn, SEEDS, SHORT, run, name="fine", configuration=configuration("baseline"),
-        test_trials=20,
-    )  # fmt: skip
-    return drawn, outcome, run
+    with Run(tmp_path_factory.mktemp("run"), seed=0) as run:
+        before = arms.pretrain(drawn, SEEDS, SHORT, run, name="true")
+        before["readout"].memo["threshold"] = [3.0, 4.0, 40.0]
+        outcome = arms.train(
+            before, drawn, SEEDS, SHORT, run, name="fine",
+            configuration=configuration("baseline"), test_trials=20,
+        )  # fmt: skip
+        yield drawn, outcome, run
 
 
 @pytest.mark.slow
@@ -117,7 +119,7 @@ def test_figures_and_tables_come_out_with_numbers_of_the_run(
 
 @pytest.mark.slow
 def test_the_readout_can_move_to_the_middle_layer(
-    trained: tuple[Accepted, Outcome, Run], tmp_path: Path
+    trained: tuple[Accepted, Outcome, Run],
 ) -> None:
     drawn, outcome, _ = trained
     middle = configuration("mixed")

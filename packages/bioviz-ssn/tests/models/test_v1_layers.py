@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from bioviz_ssn.connectivity import HorizontalKernel
 from bioviz_ssn.errors import ParameterError
-from bioviz_ssn.fixed_point import fixed_point
 from bioviz_ssn.gabor import GaborBank
 from bioviz_ssn.geometry import GridSpec
 from bioviz_ssn.models.two_layer import TwoLayerSSN
 from bioviz_ssn.models.v1_layers import MiddleLayer, SuperficialLayer
 from bioviz_ssn.parameters import LayerParams, SSNParams
+from bioviz_ssn.steady_state import fixed_point
 from bioviz_ssn.stimuli import StimulusSpec, grating
 
 Reference = dict[str, np.ndarray]

@@ -214,14 +214,10 @@ class Host:
         else:
             placed = jax.device_put(rule, self.copied)
             compiled = partial(_shared(step.__func__, donated, _options.get()), placed)  # type: ignore[attr-defined]  # a method has one
-        is_here = False
 
         def call(model: Any, batch: Batch, state: Any, /, *, seed: int) -> Step[Any, Any]:
-            nonlocal is_here
-            if not is_here:
-                # Else what the first step returns would lie elsewhere, and JAX compile once more.
-                model, state = jax.device_put((model, state), self.copied)
-                is_here = True
+            # Arrays that no device was chosen for, as those of a new model, would compile anew.
+            model, state = jax.device_put((model, state), self.copied)
             # A seed has 63 bits at most; JAX folds it into 32 where 64 are off.
             found = compiled(model, batch, state, np.uint32(seed % 2**32))
             return Step(*found)

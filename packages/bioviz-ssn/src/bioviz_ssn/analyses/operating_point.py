@@ -10,7 +10,7 @@ from bioviz_core.interfaces import Result
 from numpy.typing import ArrayLike
 
 from bioviz_ssn.errors import ParameterError
-from bioviz_ssn.fixed_point import FEW_CELLS, Layer, Solver, System, fixed_point
+from bioviz_ssn.steady_state import FEW_CELLS, Layer, Solver, System, fixed_point
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -17,7 +17,7 @@ from bioviz_ssn.analyses.operating_point import (
     steady_rates,
 )
 from bioviz_ssn.errors import ParameterError
-from bioviz_ssn.fixed_point import Layer
+from bioviz_ssn.steady_state import Layer
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

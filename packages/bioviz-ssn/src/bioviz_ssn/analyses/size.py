@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from bioviz_ssn.analyses.operating_point import EXCITATORY, INHIBITORY, steady_rates
 from bioviz_ssn.errors import ParameterError
-from bioviz_ssn.fixed_point import Layer
+from bioviz_ssn.steady_state import Layer
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -18,10 +18,10 @@ from scipy.interpolate import CubicSpline
 from bioviz_ssn.analyses.operating_point import EXCITATORY
 from bioviz_ssn.connectivity import TRAINED
 from bioviz_ssn.errors import ParameterError
-from bioviz_ssn.fixed_point import fixed_point
 from bioviz_ssn.gabor import GaborBank, expand
 from bioviz_ssn.models.two_layer import TwoLayerFixedPoint, TwoLayerSSN
 from bioviz_ssn.parameters import SSNParams
+from bioviz_ssn.steady_state import fixed_point
 from bioviz_ssn.stimuli import GRAY, OPAQUE, SCALE
 
 if TYPE_CHECKING:

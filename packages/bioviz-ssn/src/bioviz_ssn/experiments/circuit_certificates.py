@@ -9,7 +9,7 @@ from bioviz_core.interfaces import Result
 
 import bioviz_ssn as ssn
 from bioviz_ssn.experiments.residuals import DRAWS, Pairs
-from bioviz_ssn.fixed_point import fixed_point
+from bioviz_ssn.steady_state import fixed_point
 
 CONTRASTS = (2.0, 5.0, 10.0, 20.0, 40.0)
 TWO_CELLS = (

@@ -12,10 +12,10 @@ import numpy as np
 from bioviz_core.bridge.jax import jit
 
 import bioviz_ssn as ssn
-from bioviz_ssn.fixed_point import FixedPoint
 from bioviz_ssn.losses import LossWeights, discrimination_loss
 from bioviz_ssn.models.two_layer import TwoLayerFixedPoint, TwoLayerSSN
 from bioviz_ssn.solvers.euler import euler_step
+from bioviz_ssn.steady_state import FixedPoint
 
 STEPS, PUBLISHED_STEPS = 4000, 300
 GRID = ssn.GridSpec(points=3, size=1.6)

@@ -11,8 +11,8 @@ import numpy as np
 from jax import Array
 
 import bioviz_ssn as ssn
-from bioviz_ssn.fixed_point import fixed_point
 from bioviz_ssn.rejection import PAPER_BOUNDS, PAPER_RANGES
+from bioviz_ssn.steady_state import fixed_point
 
 DRAWS = 10_000
 SLOW = 0.01

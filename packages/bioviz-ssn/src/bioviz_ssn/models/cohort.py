@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, ClassVar, NamedTuple, Self
 
 import jax
@@ -57,12 +57,15 @@ class Cohort:
     Trials are `(trials, seeds, 2)` orientations in degrees, the reference first. Their noise
     `(trials, seeds, 2, n_noise)` is standard normal: the first numbers are for the drives, the
     others for the readout. `mean_rates (seeds, 2, 2)` are what the loss draws the mean rates to.
-    `seen` holds, by seed, what the last training step showed (`SEEN`); it is no part of the state.
+    `alive` is 0 for seeds whose network was lost: they are shown nothing and answer with zeros.
+    `seen` holds, by seed, what the last training step showed (`SEEN`); both are no part of the
+    state.
     """
 
     network: TwoLayerSSN
     table: DriveTable
     mean_rates: Array
+    alive: Array
     seen: dict[str, Array] = field(default_factory=dict)
     framework: ClassVar[Framework] = "jax"
 
@@ -82,7 +85,7 @@ class Cohort:
         network, table = stacked(networks), stacked(tables)
         targets = jnp.broadcast_to(jnp.asarray(mean_rates), (len(networks), 2, 2))
         seen = {name: jnp.zeros(len(networks)) for name in SEEN}
-        return cls(network, table, targets, seen)
+        return cls(network, table, targets, jnp.ones(len(networks)), seen)
 
     def __len__(self) -> int:
         return int(self.network.params.bias.shape[0])
@@ -143,13 +146,27 @@ class Cohort:
             noise = jnp.zeros((*angles.shape, self.n_noise), self.mean_rates.dtype)
         to_drives, to_readout = self.split_noise(noise)
         trials = (by_seed(x) for x in (angles, to_drives, to_readout))
-        # Not vmap: with it every seed's solver would take as long as the slowest one's.
-        found: Any = jax.lax.map(
-            lambda own: _observe(options, *own), (self.network, self.table, *trials)
-        )
+        look = partial(_observe, options)
+        found: Any = for_each(self.alive, look, self.network, self.table, *trials)
         found = Observation._make([*(by_seed(x) for x in found[:-1]), found.decay])
         seen: Observation = found
         return seen
+
+
+def for_each(seeds: Array, function: Callable[..., Any], *arrays: Any) -> Any:
+    """What a function gives seed by seed where `seeds` is not 0, and zeros for the others.
+
+    Not by vmap, with which every seed's solver would take as long as the slowest one's; a network
+    that has no steady state takes longest, and one that is left out costs nothing.
+    """
+
+    def one(seed: tuple[Array, Any]) -> Any:
+        is_wanted, given = seed
+        shapes = jax.eval_shape(function, *given)
+        none = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
+        return jax.lax.cond(is_wanted, lambda given: function(*given), lambda _: none, given)
+
+    return jax.lax.map(one, (seeds != 0, arrays))
 
 
 def by_seed(x: Array) -> Array:

@@ -14,9 +14,9 @@ from jax import Array
 from numpy.typing import ArrayLike
 
 from bioviz_ssn.errors import ParameterError
-from bioviz_ssn.fixed_point import FixedPoint, Solver, System, fixed_point
 from bioviz_ssn.power_law import PowerLaw
 from bioviz_ssn.simulation import Trajectory, simulate
+from bioviz_ssn.steady_state import FixedPoint, Solver, System, fixed_point
 
 
 def _squared(rates: Array, batch: Batch) -> Array:

@@ -14,10 +14,10 @@ from jax import Array
 from numpy.typing import ArrayLike
 
 from bioviz_ssn.errors import ParameterError
-from bioviz_ssn.fixed_point import System
 from bioviz_ssn.models.network import RATES, Recurrent, time_constants
 from bioviz_ssn.parameters import log_weights, signed_weights
 from bioviz_ssn.power_law import PowerLaw
+from bioviz_ssn.steady_state import System
 
 WEIGHTS = ((0.044, -0.023), (0.042, -0.018))
 

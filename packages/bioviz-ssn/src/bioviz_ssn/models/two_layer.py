@@ -13,12 +13,12 @@ from jax import Array
 from numpy.typing import ArrayLike
 
 from bioviz_ssn.errors import ParameterError
-from bioviz_ssn.fixed_point import FixedPoint, fixed_point
 from bioviz_ssn.gabor import GaborBank
 from bioviz_ssn.geometry import GridSpec, orientation_map
 from bioviz_ssn.models.network import refilled
 from bioviz_ssn.models.v1_layers import GRID, MiddleLayer, SuperficialLayer
 from bioviz_ssn.parameters import LayerParams, SSNParams
+from bioviz_ssn.steady_state import FixedPoint, fixed_point
 
 NOISE = 1 / np.sqrt(125 * 0.2)
 """Standard deviation of the readout's noise at softplus(r) = 1 Hz: 125 cells, 0.2 s."""
@@ -145,6 +145,10 @@ class TwoLayerSSN:
         )
         bank = GaborBank.create(orientations, GAINS, grid)
         return cls.create(params, orientations, bank=bank, grid=grid, readout_side=side)
+
+    def __repr__(self) -> str:
+        settings = f"{self.grid}, readout_side={self.readout_side}, readout_mix={self.readout_mix}"
+        return f"TwoLayerSSN({settings})"
 
     @property
     def legacy(self) -> bool:

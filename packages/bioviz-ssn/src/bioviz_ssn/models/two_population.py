@@ -13,10 +13,10 @@ from bioviz_core.interfaces import Field, Objective, Refusal, Synapse
 from jax import Array
 from numpy.typing import ArrayLike
 
-from bioviz_ssn.fixed_point import System
 from bioviz_ssn.models.network import RATES, Recurrent, time_constants
 from bioviz_ssn.parameters import log_weights, signed_weights
 from bioviz_ssn.power_law import PowerLaw
+from bioviz_ssn.steady_state import System
 
 WEIGHTS = ((1.25, -0.65), (1.2, -0.5))
 

@@ -12,11 +12,11 @@ from numpy.typing import ArrayLike
 
 from bioviz_ssn.connectivity import TRAINED, HorizontalKernel, middle_weights, tuning
 from bioviz_ssn.errors import ParameterError
-from bioviz_ssn.fixed_point import System
 from bioviz_ssn.geometry import GridSpec, ring_distance
 from bioviz_ssn.models.network import time_constants
 from bioviz_ssn.parameters import LayerParams, SSNParams
 from bioviz_ssn.power_law import PowerLaw
+from bioviz_ssn.steady_state import System
 
 TAU = (20.0, 10.0)
 LAW = PowerLaw()

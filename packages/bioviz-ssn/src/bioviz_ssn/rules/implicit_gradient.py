@@ -9,8 +9,8 @@ import optax
 from bioviz_core.interfaces import Batch, Framework, HasObjective, Step
 from jax import Array
 
-from bioviz_ssn.fixed_point import FixedPoint, System
 from bioviz_ssn.linearization import SLOWEST, stability_penalty
+from bioviz_ssn.steady_state import FixedPoint, System
 
 
 @runtime_checkable

@@ -13,7 +13,7 @@ from jax import Array
 
 from bioviz_ssn.gabor import DriveTable
 from bioviz_ssn.losses import Evaluation, LossWeights, discrimination_loss
-from bioviz_ssn.models.cohort import TERMS, by_seed
+from bioviz_ssn.models.cohort import TERMS, by_seed, for_each
 from bioviz_ssn.models.two_layer import TwoLayerSSN
 from bioviz_ssn.parameters import POPULATIONS, SSNParams, named
 
@@ -93,13 +93,10 @@ class PerceptualLearning:
         learns = batch["mask"][0] > 0 if "mask" in batch else everyone
         to_drives, to_readout = model.split_noise(batch["noise"])
         trials = (batch["orientations"], batch["labels"], to_drives, to_readout)
-        # Seeds that do not learn see nothing, which costs the solver nothing.
-        table = replace(model.table, gains=model.table.gains * learns[:, None])
-        own = (model.network, table, model.mean_rates)
+        own = (model.network, model.table, model.mean_rates)
         grade = jax.value_and_grad(self._loss, has_aux=True)
-        # Not vmap: with it every seed's solver would take as long as the slowest one's.
         each = (params, own, tuple(by_seed(jnp.asarray(x)) for x in trials))
-        (loss, found), slope = jax.lax.map(lambda seed: grade(*seed), each)
+        (loss, found), slope = for_each(learns, grade, *each)
         slope = jax.tree.map(jnp.multiply, slope, self.trained)
 
         lost = found.n_unconverged > batch["labels"].shape[0]

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from bioviz_ssn.errors import FixedPointError, ParameterError
-from bioviz_ssn.fixed_point import FixedPoint, System, fixed_point
 from bioviz_ssn.models.network import Network
 from bioviz_ssn.models.two_population import TwoPopulationSSN
 from bioviz_ssn.power_law import PowerLaw
+from bioviz_ssn.steady_state import FixedPoint, System, fixed_point
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
