@@ -31,7 +31,7 @@ SETTLING = 0.15  # a residual, as a share of the largest rate, from where the ch
 ROUNDS = 3  # of warming up and chord; each waits twice as long and until `CLOSER`
 CLOSER = 5.0
 ITERATIONS = 150  # of the chord; contracting by half, 40 reach the rounding of float64
-REFINEMENTS = 2
+REFINEMENTS = 4
 OUTLIER = 8.0  # times the geometric mean of the batch's largest rates
 STALLED = 0.97  # two iterations that leave more of the change than this have failed
 
@@ -118,13 +118,20 @@ def _round(
     active = sound & is_stable & ~moving
     u, steps, good = _iterate(dressed, drive, u, gain, law, tol=tol, active=active)
 
-    def refine(_: int, r: Array) -> Array:
+    def refine(_: int, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        r, best, least = state
         drift = law.rate(r @ weights.T + drive) - r
-        return jnp.maximum(r + drift + gain * (drift @ dressed.T), 0)
+        size = largest(drift)
+        best = jnp.where((size < least)[:, None], r, best)
+        to = jnp.maximum(r + drift + gain * (drift @ dressed.T), 0)
+        return to, best, jnp.minimum(size, least)
 
-    # In terms of rates the last digits are exact; in terms of u they suffer from cancellation.
-    better = jnp.where(good[:, None], jax.lax.fori_loop(0, REFINEMENTS, refine, law.rate(u)), warm)
-    done = good & (_residual(weights, drive, better, law) <= bound(better, tol))
+    # In terms of rates the last digits are exact; in terms of u they suffer from cancellation. At
+    # the level of rounding one state is better than the next by chance.
+    near = jnp.where(good[:, None], law.rate(u), warm)
+    begin = (near, near, jnp.full(len(near), jnp.inf, near.dtype))
+    _, better, residual = jax.lax.fori_loop(0, REFINEMENTS, refine, begin)
+    done = good & (residual <= bound(better, tol))
     is_first = state.rounds == 0
     return _Round(
         warm,
