@@ -69,8 +69,9 @@ def discrimination_loss(
 
     `drive` is `(trials, 2, phases, 2, points)`, the reference before the target; `labels` is 1
     where the reference is the larger orientation; `noise (trials, 2, features)` is that of the
-    readout. Terms with weight 0 are not computed. With `model.legacy` rate penalties see what the
-    published code sees: the reference only, and not the last superficial I cell.
+    readout. Terms with weight 0 are not computed; the slowest modes are always shown. With
+    `model.legacy` rate penalties see what the published code sees: the reference only, and not the
+    last superficial I cell.
     """
     fp = model.fixed_point_from_drive(params, drive, max_steps=max_steps)
     z = model.decide(params, fp, noise)
