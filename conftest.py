@@ -13,6 +13,11 @@ from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
 
 skipped: list[str] = []
 
+# Compiling takes most of the time of JAX's tests; without optimization a fifth of it. Set before
+# JAX starts, for every process alike: other flags give other bits.
+os.environ.setdefault(
+    "XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+)
 # One folder for this run's compilations, its workers' and subprocesses' too: XLA's take minutes.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = mkdtemp(prefix="bioviz-jax-")

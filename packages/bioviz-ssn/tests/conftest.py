@@ -6,11 +6,6 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-# Compiling takes most of the time here; without optimization a fifth of it. Set before JAX starts.
-os.environ.setdefault(
-    "XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
-)
-
 import jax
 import numpy as np
 import pytest

@@ -73,7 +73,11 @@ def test_a_whole_step_runs_with_autograd_out_of_order(monkeypatch, gained) -> No
         monkeypatch.setattr(place, name, broken)
     with torch.no_grad():
         rule.step(net, batch, state, seed=0)
-    assert all(not torch.equal(before[n], p) for n, p in net.named_parameters())
+    # A bias in front of a batch norm does nothing: its gradient is zero but for rounding.
+    convolutions = (n for n, m in net.named_modules() if isinstance(m, torch.nn.Conv2d))
+    idle = {f"{name}.bias" for name in convolutions}
+    same = {n for n, p in net.named_parameters() if torch.equal(before[n], p)}
+    assert same <= idle
 
 
 def test_no_tensor_of_a_trace_has_a_graph() -> None:

@@ -69,7 +69,10 @@ def straight(toy: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, An
 
 
 @pytest.mark.slow
-def test_a_run_leaves_everything_and_is_read_back(tmp_path: Path) -> None:
+def test_a_run_leaves_everything_and_is_read_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bioviz_core.lab.record.find_spec", lambda name: None)  # without pandas
     record = execute.run("toy/toy", seed=3, folder=tmp_path, rate=0.1)
     assert isinstance(record, RunRecord)
     assert record.status == "finished"
