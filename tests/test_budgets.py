@@ -21,11 +21,8 @@ def modules_after(code: str) -> set[str]:
     return set(json.loads(done.stderr.splitlines()[-1]))
 
 
-def ratio(code: str, to: str, enough: float, count: int = 40) -> float:
-    """Best time of one over the best of the other, taken in turns so that both meet one load.
-
-    At least 7 turns; a busy machine gets more of them, until the ratio is `enough`.
-    """
+def ratio(code: str, to: str, count: int = 7) -> float:
+    """Best time of one over the best of the other, taken in turns so that both meet one load."""
 
     def once(code: str) -> float:
         begun = time.perf_counter()
@@ -33,10 +30,8 @@ def ratio(code: str, to: str, enough: float, count: int = 40) -> float:
         subprocess.run(command, check=True, env=ENVIRONMENT, stdout=subprocess.DEVNULL)
         return time.perf_counter() - begun
 
-    least, bare, turns = float("inf"), float("inf"), 0
-    while turns < 7 or (turns < count and least / bare > enough):
-        least, bare, turns = min(least, once(code)), min(bare, once(to)), turns + 1
-    return least / bare
+    times = [(once(code), once(to)) for _ in range(count)]
+    return min(t for t, _ in times) / min(t for _, t in times)
 
 
 LIST = "from bioviz_core.lab.cli.main import main\ntry: main(['list'])\nexcept SystemExit: pass"
@@ -65,4 +60,4 @@ def test_listing_loads_no_framework(code: str) -> None:
 def test_starting_up_stays_within_its_ratio_to_a_bare_interpreter(
     code: str, allowed: float
 ) -> None:
-    assert ratio(code, "pass", allowed) <= allowed
+    assert ratio(code, "pass") <= allowed

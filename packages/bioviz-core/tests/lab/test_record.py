@@ -55,6 +55,16 @@ def run(tmp_path: Path) -> Iterator[Run]:
         yield run
 
 
+def test_metrics_and_tables_are_frames_where_pandas_is_installed(run: Run) -> None:
+    pandas = pytest.importorskip("pandas")
+    run.log(1, loss=0.5)
+    run.table("t", {"n": [1, 2]})
+    record = open_run(run.path)
+    assert isinstance(record.metrics, pandas.DataFrame)
+    assert record.metrics["loss"].tolist() == [0.5]
+    assert record.table("t")["n"].tolist() == [1, 2]
+
+
 def test_everything_written_is_read_back(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bioviz_core.lab.record.find_spec", lambda name: None)  # without pandas
     run.log(1, loss=0.5)
