@@ -21,7 +21,7 @@ def modules_after(code: str) -> set[str]:
     return set(json.loads(done.stderr.splitlines()[-1]))
 
 
-def ratio(code: str, to: str, count: int = 7) -> float:
+def ratio(code: str, to: str, count: int = 15) -> float:
     """Best time of one over the best of the other, taken in turns so that both meet one load."""
 
     def once(code: str) -> float:
