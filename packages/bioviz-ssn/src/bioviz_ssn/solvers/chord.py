@@ -6,9 +6,11 @@ fixed point `u = W phi(u) + h` becomes
     u = h + Q (phi(u) + s (h - u)),
 
 one matrix product per iteration, which contracts by the spread of the gains around their mean. All
-systems first take Euler steps from rest. Those whose residual does not fall take more of them, and
-a chord of their own; one that is left then is followed on its own (`newton`). So a batch mate can
-spoil the speed of a result, but not the result.
+systems first take Euler steps from rest. For those whose residual does not fall, `Q` preconditions
+Newton's method, whose linear systems are solved for the whole batch at once (`krylov`): each step
+must halve the residual, at a positive determinant. What is left takes more Euler steps and tries
+again; then it is followed on its own (`newton`). So a batch mate can spoil the speed of a result,
+but not the result.
 """
 
 from __future__ import annotations
@@ -21,17 +23,19 @@ import numpy as np
 from jax import Array
 
 from bioviz_ssn.power_law import PowerLaw
-from bioviz_ssn.solvers import linear, newton
+from bioviz_ssn.solvers import krylov, linear, newton
 from bioviz_ssn.solvers.solution import RATE_CAP, Solution, bound, largest
 
 WARM_UP = 16  # Euler steps of a quarter of the fastest time constant, at least
 LONGEST_WARM_UP = 160  # of them where a system of the batch is still on its way
 STRIDE = 4  # Euler steps between two looks at who is on its way
-SETTLING = 0.15  # a residual, as a share of the largest rate, from where the chord contracts
-ROUNDS = 3  # of warming up and chord; each waits twice as long and until `CLOSER`
+SETTLING = 0.05  # a residual, as a share of the largest rate, from where the chord contracts
+ROUNDS = 3  # of all that; each waits twice as long and until `CLOSER`
 CLOSER = 5.0
 ITERATIONS = 150  # of the chord; contracting by half, 40 reach the rounding of float64
 REFINEMENTS = 4
+NEWTON_STEPS = 10
+RESTARTS = 8  # of the adjoint's linear solver
 OUTLIER = 8.0  # times the geometric mean of the batch's largest rates
 STALLED = 0.97  # two iterations that leave more of the change than this have failed
 
@@ -132,12 +136,17 @@ def _round(
     begin = (near, near, jnp.full(len(near), jnp.inf, near.dtype))
     _, better, residual = jax.lax.fori_loop(0, REFINEMENTS, refine, begin)
     done = good & (residual <= bound(better, tol))
+    exact, more, good = _newton(
+        weights, drive, warm, dressed, gain, law, tol=tol, active=active & ~done
+    )
+    better = jnp.where(good[:, None], exact, better)
+    done |= good
     is_first = state.rounds == 0
     return _Round(
         warm,
         jnp.where(done[:, None], better, state.found),
         state.left & ~done,
-        state.steps + jnp.where(state.left, warmed + steps, 0),
+        state.steps + jnp.where(state.left, warmed + steps + more, 0),
         jnp.where(is_first, gain, state.gain),
         jnp.where(is_first, dressed, state.dressed),
         state.rounds + 1,
@@ -188,24 +197,31 @@ def adjoint(
 ) -> Array:
     """`S (I - S W)^-T g` for every row of `gain` and `cotangent (batch, cells)`.
 
-    Iterates `x <- g + (g s + x (S - s)) Q`, as the forward pass does; the rows that do not settle
-    get a solve of their own.
+    With `x = (I - S W)^-T g`, `x - x (S - s) Q = g + g s Q`; the rows that do not settle get a solve
+    of their own.
     """
-    tol = 1e-5 if gain.dtype == jnp.float32 else 1e-14
+    tol = 1e-5 if gain.dtype == jnp.float32 else 1e-13
     spread = gain - mean_gain
+    right = cotangent + (cotangent * mean_gain) @ dressed
+
+    def apply(x: Array) -> Array:
+        return (x * spread) @ dressed
+
+    def unsolved(missing: Array) -> Array:
+        return ~(largest(missing) <= tol * largest(right))
 
     def unfinished(state: tuple[Array, Array, Array]) -> Array:
-        _, change, count = state
-        return (count < ITERATIONS) & (change > tol).any()
+        _, missing, count = state
+        return (count < RESTARTS) & unsolved(missing).any()
 
     def advance(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        x, _, count = state
-        to = cotangent + (cotangent * mean_gain + x * spread) @ dressed
-        return to, largest(to - x) / (largest(to) + np.finfo(x.dtype).tiny), count + 1
+        x, missing, count = state
+        x = x + krylov.solve(apply, missing)[0]
+        return x, right - x + apply(x), count + 1
 
-    start = (cotangent, jnp.full(len(gain), jnp.inf, gain.dtype), jnp.zeros((), jnp.int32))
-    x, change, _ = jax.lax.while_loop(unfinished, advance, start)
-    left = ~(change <= 100 * tol)
+    start = (jnp.zeros_like(right), right, jnp.zeros((), jnp.int32))
+    x, missing, _ = jax.lax.while_loop(unfinished, advance, start)
+    left = ~(largest(missing) <= 100 * tol * largest(right))
     identity = jnp.eye(weights.shape[0], dtype=gain.dtype)
 
     def rest(state: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -268,6 +284,38 @@ def _iterate(
     )
     u, *_, steps, _, good = jax.lax.while_loop(unfinished, advance, start)
     return u, steps, good
+
+
+def _newton(
+    weights: Array, drive: Array, r: Array, dressed: Array, gain: Array, law: PowerLaw, *,
+    tol: float, active: Array,
+) -> tuple[Array, Array, Array]:  # fmt: skip
+    """Newton's method from `r`: rates, steps, and which systems it brought home.
+
+    The step obeys `(I - S W) step = drift`; with `step = (I + s Q) y` that is near the identity,
+    `y - (S - s) Q y = drift`.
+    """
+
+    def unfinished(state: tuple[Array, ...]) -> Array:
+        _, steps, active, _ = state
+        return active.any() & (jnp.max(steps, initial=0) < NEWTON_STEPS)
+
+    def advance(state: tuple[Array, ...]) -> tuple[Array, ...]:
+        r, steps, active, good = state
+        u = r @ weights.T + drive
+        drift, spread = law.rate(u) - r, law.gain(u) - gain
+        y, is_positive = krylov.solve(lambda y: spread * (y @ dressed.T), drift)
+        to = jnp.maximum(r + y + gain * (y @ dressed.T), 0)
+        size, there = largest(drift), _residual(weights, drive, to, law)
+        sound = active & is_positive
+        halved = sound & (there < size / 2)
+        # No step halves what is rounding.
+        settled = sound & ~halved & (size <= bound(r, tol))
+        return jnp.where(halved[:, None], to, r), steps + active, halved, good | settled
+
+    start = (r, jnp.zeros(len(r), jnp.int32), active, jnp.zeros(len(r), bool))
+    r, steps, _, good = jax.lax.while_loop(unfinished, advance, start)
+    return r, steps, good
 
 
 def _residual(weights: Array, drive: Array, r: Array, law: PowerLaw) -> Array:
