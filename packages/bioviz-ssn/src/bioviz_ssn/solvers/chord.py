@@ -19,7 +19,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
 from bioviz_ssn.power_law import PowerLaw
@@ -197,8 +196,8 @@ def adjoint(
 ) -> Array:
     """`S (I - S W)^-T g` for every row of `gain` and `cotangent (batch, cells)`.
 
-    With `x = (I - S W)^-T g`, `x - x (S - s) Q = g + g s Q`; the rows that do not settle get a solve
-    of their own.
+    With `x = (I - S W)^-T g`, `x - x (S - s) Q = g + g s Q`; rows that do not settle get
+    a solve of their own.
     """
     tol = 1e-5 if gain.dtype == jnp.float32 else 1e-13
     spread = gain - mean_gain
@@ -313,7 +312,8 @@ def _newton(
         settled = sound & ~halved & (size <= bound(r, tol))
         return jnp.where(halved[:, None], to, r), steps + active, halved, good | settled
 
-    start = (r, jnp.zeros(len(r), jnp.int32), active, jnp.zeros(len(r), bool))
+    nowhere = jnp.zeros(len(r), bool)
+    start: tuple[Array, ...] = (r, nowhere.astype(jnp.int32), active, nowhere)
     r, steps, _, good = jax.lax.while_loop(unfinished, advance, start)
     return r, steps, good
 
