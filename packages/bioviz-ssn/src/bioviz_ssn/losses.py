@@ -113,12 +113,14 @@ def rate_mean(mean: Array, target: Array) -> Array:
 def slow_modes(
     model: TwoLayerSSN, params: SSNParams, drive: Array, fp: TwoLayerFixedPoint
 ) -> tuple[Array, Array]:
-    """`slowest_rates` of the middle layer's pairs and of the superficial network."""
+    """`slowest_rates` of the middle layer, its slowest pair by stimulus, and the superficial one.
+
+    One pair that runs away is enough to lose a stimulus; a mean over pairs would hardly see it.
+    """
     output = model.middle.output(fp.middle.r)
-    return (
-        slowest_rates(model.middle, params.middle, drive, fp.middle),
-        slowest_rates(model.superficial, params, output, fp.superficial),
-    )
+    pairs = slowest_rates(model.middle, params.middle, drive, fp.middle)
+    superficial = slowest_rates(model.superficial, params, output, fp.superficial)
+    return jnp.min(pairs, (-2, -1)), superficial
 
 
 def legacy_dx(model: TwoLayerSSN, params: SSNParams, drive: Array) -> Array:

@@ -54,7 +54,7 @@ def parameter_change(run: Run, outcome: Outcome) -> None:
     """Percent change by parameter and layer, beside the published signs."""
     change = outcome.change()
     figure, ax = figures.single(height=3.4)
-    verdicts: dict[bool | None, list[str]] = {True: [], False: [], None: []}
+    rows: list[dict[str, Any]] = []
     with figures.style():
         for row, name in enumerate(PUBLISHED):
             shared = name[0] in "cf"
@@ -73,7 +73,15 @@ def parameter_change(run: Run, outcome: Outcome) -> None:
                     published, y, marker="D", ms=3.2, mfc=figures.PAPER, mec=figures.MUTED, mew=0.9
                 )
                 label = name if shared else f"{name} {'MS'[k]}"
-                verdicts[_agreement(known, published)].append(label)
+                found = interval(known) if len(known) > 1 else None
+                rows.append(
+                    {
+                        "parameter": label, "change": float(known.mean()) if len(known) else np.nan,
+                        "low": found.low if found else np.nan,
+                        "high": found.high if found else np.nan,
+                        "published": published, "verdict": _agreement(known, published),
+                    }
+                )  # fmt: skip
         ax.axvline(0, color=figures.MUTED, lw=0.8, zorder=0)
         ax.set(yticks=-np.arange(len(PUBLISHED)), yticklabels=[_symbol(n) for n in PUBLISHED])
         ax.set(xlabel="change (%)", ylim=(-len(PUBLISHED) + 0.4, 1.1))
@@ -88,7 +96,13 @@ def parameter_change(run: Run, outcome: Outcome) -> None:
         ]  # fmt: skip
         ax.legend(handles=marks, loc="upper center", ncols=3, handletextpad=0.1, columnspacing=0.8)
     figures.title(ax, "Parameter change")
-    run.figure("parameter-change", figure, _change_caption(verdicts, outcome), key=True)
+    run.figure("parameter-change", figure, _change_caption(rows, outcome), key=True)
+    run.table(
+        "parameter-change",
+        {key: [row[key] for row in rows] for key in rows[0]},
+        "Change over fine training in percent, mean over seeds and its 95 % interval, beside the "
+        "median of the published figure, and whether the signs agree. M, S: middle, superficial.",
+    )
 
 
 def learning(run: Run, outcome: Outcome) -> None:
@@ -103,7 +117,7 @@ def learning(run: Run, outcome: Outcome) -> None:
     window = max(1, min(20, fine.steps // 10))
     smooth = [_running(row, window) for row in history[:, valid, SEEN.index("accuracy")].T]
     figures.seed_lines(a, steps[window - 1 :], 100 * np.array(smooth), color=figures.AMBER)
-    figures.mark_line(a, 75, "criterion")
+    figures.mark_line(a, 75)
     a.set(xlabel="step", ylabel="accuracy (%)", ylim=(0, 105))
     figures.title(a, "Accuracy in training", "a")
     figures.seed_lines(b, steps, fine.offsets[: fine.steps, valid].T, color=figures.AMBER)
@@ -112,8 +126,9 @@ def learning(run: Run, outcome: Outcome) -> None:
     found = _reached(np.array([entry["threshold"] for entry in checks]).T)
     figures.seed_lines(c, at, found[valid], color=figures.AMBER, marker="o")
     _before_after(c, outcome, at)
-    c.set(xlabel="step", ylabel="threshold (degrees)")
-    figures.log_axis(c, "y", ticks=(0.3, 1, 3, 10, 30))
+    # Far below the offsets that were tested a threshold is but a straight line prolonged.
+    c.set(xlabel="step", ylabel="threshold (degrees)", ylim=(0.03, 40))
+    figures.log_axis(c, "y", ticks=(0.1, 0.3, 1, 3, 10, 30))
     figures.title(c, "Threshold", "c")
     _psychometric(d, outcome)
     figures.title(d, "Accuracy by offset", "d")
@@ -226,9 +241,9 @@ def slow_modes(run: Run, rates: Mapping[str, np.ndarray]) -> None:
             ax, np.arange(1, len(values) + 1), 1000 * values.T, color=colors[name],
             dashed=name == "dx",
         )  # fmt: skip
-        figures.mark_line(ax, 1000 * SLOWEST, "rho_min")
-        figures.mark_line(ax, 500 * SLOWEST, "half")
+        figures.mark_line(ax, 1000 * SLOWEST)
         figures.mark_line(ax, 0)
+        ax.axhspan(-1000, 500 * SLOWEST, color=figures.WASH, lw=0, zorder=-1)
         ax.set(xlabel="step", ylabel="slowest rate (1/s)")
         figures.title(ax, names[name][0].upper() + names[name][1:], letter)
         least[name] = 1000 * np.nanmin(values)
@@ -241,7 +256,8 @@ def slow_modes(run: Run, rates: Mapping[str, np.ndarray]) -> None:
     said = "; ".join(f"{names[name]} {value:.1f}" for name, value in least.items())
     caption = (
         f"The slowest rate that any seed passed, per second: {said}.\nDecay of the slowest mode of "
-        "both layers by step; below 0 a network is unstable. Thin lines are seeds, the thick one "
+        f"both layers by step; below {1000 * SLOWEST:.0f}, dashed, the penalty sets in, shaded is "
+        "half of that, and below 0 a network is unstable. Thin lines are seeds, the thick one "
         "their mean; the published term is shown on fewer steps and smaller batches."
     )
     run.figure("slow-modes", figure, caption)
@@ -306,27 +322,29 @@ def _stem(ax: Axes, y: float, values: np.ndarray, color: str, *, hollow: bool) -
     ax.plot(mean, y, ms=4.5, zorder=3, **style)
 
 
-def _agreement(values: np.ndarray, published: float) -> bool | None:
-    """Does the interval lie on the published side of zero? None where it does not say."""
+def _agreement(values: np.ndarray, published: float) -> str:
+    """Does the interval lie on the published side of zero?"""
     if len(values) < 2:
-        return None
+        return "unclear"
     found = interval(values)
     if published == 0:
-        inside = found.low > -SAME and found.high < SAME
-        outside = found.low > SAME or found.high < -SAME
-        return True if inside else False if outside else None
-    sign = np.sign(published)
-    low, high = sorted((sign * found.low, sign * found.high))
-    return True if low > 0 else False if high < 0 else None
+        agrees = found.low > -SAME and found.high < SAME
+        differs = found.low > SAME or found.high < -SAME
+    else:
+        low, high = sorted(np.sign(published) * np.array([found.low, found.high]))
+        agrees, differs = low > 0, high < 0
+    return "agrees" if agrees else "differs" if differs else "unclear"
 
 
-def _change_caption(verdicts: Mapping[bool | None, Sequence[str]], outcome: Outcome) -> str:
-    total = sum(map(len, verdicts.values()))
-    words = {True: "agree", False: "differ", None: "unclear"}
-    parts = [f"{words[k]}: {', '.join(names)}" for k, names in verdicts.items() if names]
+def _change_caption(rows: Sequence[Mapping[str, Any]], outcome: Outcome) -> str:
+    names = {
+        verdict: [row["parameter"] for row in rows if row["verdict"] == verdict]
+        for verdict in ("agrees", "differs", "unclear")
+    }
+    parts = [f"{verdict}: {', '.join(those)}" for verdict, those in names.items() if those]
     return (
-        f"{len(verdicts[True])} of {total} changes have the published sign, "
-        f"{len(verdicts[False])} the other "
+        f"{len(names['agrees'])} of {len(rows)} changes have the published sign, "
+        f"{len(names['differs'])} the other "
         f"({'; '.join(parts)}).\nPercent of the size before fine training; dots are means of "
         f"{int(outcome.valid.sum())} seeds, bars 95 % intervals, ticks seeds; red from E, blue "
         "from I; filled superficial, hollow middle. Baselines are shared by the layers here. "
@@ -339,8 +357,9 @@ def _learning_caption(outcome: Outcome) -> str:
     return (
         f"The threshold at 55 degrees went from {before:.2f} to {after:.2f} degrees (medians of "
         f"{int(outcome.valid.sum())} seeds).\nThin lines are seeds, thick ones their mean. a is a "
-        "running mean of batches; c in amber is the frozen readout about 55, hollow violet a "
-        "readout fitted anew about 125 degrees, before and after; d before dashed, after solid."
+        "running mean of batches, its dashed line the staircase's 75 %; c in amber is the frozen "
+        "readout about 55, hollow violet a readout fitted anew about 125 degrees, before and "
+        "after; d before dashed, after solid."
     )
 
 
