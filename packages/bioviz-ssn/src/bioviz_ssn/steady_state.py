@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from bioviz_core.bridge.jax import is_quick, jit
 from jax import Array
 
 from bioviz_ssn.errors import FixedPointError, ParameterError
@@ -144,7 +146,8 @@ def fixed_point(
     )
     start = jnp.zeros(system.drive.shape, dtype) if r0 is None else jnp.asarray(r0, dtype)
     arrays = (x.astype(dtype) for x in (system.weights, system.drive, system.tau))
-    r, *info = _solve(settings, *arrays, start)
+    # Options of the compiler are for functions that no other compiled function calls.
+    r, *info = (_alone(is_quick()) if concrete else _solve)(settings, *arrays, start)
     fp = FixedPoint(r, *info)
     if with_stability:
         from bioviz_ssn.linearization import decay
@@ -310,3 +313,9 @@ def _bwd(settings: _Settings, saved: tuple[Any, ...], cotangents: Info) -> tuple
 _implicit.defvjp(_fwd, _bwd)
 # Compiled here, or every call outside jit would trace its loops anew.
 _solve = jax.jit(_implicit, static_argnums=0)
+
+
+@lru_cache(maxsize=2)
+def _alone(quick: bool) -> Callable[..., Info]:
+    """The same outside jit, and once more for `quick_compilation`, which is then in force."""
+    return jit(_implicit, static_argnums=0) if quick else _solve

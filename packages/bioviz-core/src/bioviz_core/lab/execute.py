@@ -105,6 +105,8 @@ def _go(path: Path, ref: Ref, config: Config, manifest: Mapping[str, Any]) -> Ru
     settings = {key: manifest[key] for key in SETTINGS}
     # Threads that spin while they wait cost small networks most of their time on a busy machine.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if settings["threads"]:  # XLA takes its own when it starts, which may be before any `fit`
+        os.environ["PJRT_NPROC"] = str(settings["threads"])
     with ExitStack() as stack:
         if is_writer():
             stack.enter_context(rundir.locked(path))

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from bioviz_core import Claim, Config, Field
+from bioviz_core import Claim, Field
 
 from bioviz_ssn.experiments.circuit_claims import CLAIMS
+from bioviz_ssn.experiments.compilation import CompiledConfig
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from bioviz_core.lab.run import Run
 
 
-class CircuitConfig(Config):
+class CircuitConfig(CompiledConfig):
     """How much is drawn and scanned."""
 
     seeds: int = Field(8, ge=1)
@@ -51,13 +52,17 @@ class Circuit:
     question: ClassVar[str] = "Can one circuit both add up weak inputs and normalize strong ones?"
     claims: ClassVar[tuple[Claim, ...]] = CLAIMS
     presets: ClassVar[dict[str, dict[str, object]]] = {
-        "smoke": {"seeds": 1, "draws": 4, "contrasts": 25, "networks": 4},
+        "smoke": {"seeds": 1, "draws": 4, "contrasts": 25, "networks": 4, "compile_fast": True},
         "laptop": {},
         "paper": {"seeds": 50, "networks": 1000},
     }
 
     def run(self, config: CircuitConfig, run: Run) -> dict[str, Measured]:
         """Certify the solver, then scan contrast, orientation, size and inhibitory drive."""
+        with config.compilation():
+            return self._run(config, run)
+
+    def _run(self, config: CircuitConfig, run: Run) -> dict[str, Measured]:
         import jax
 
         from bioviz_ssn.experiments import circuit_certificates as certificates

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from bioviz_core import Claim, Config, Field
+from bioviz_core import Claim, Field
 
 from bioviz_ssn.experiments.claims import PERCEPTUAL_LEARNING
+from bioviz_ssn.experiments.compilation import CompiledConfig
 
 if TYPE_CHECKING:
     from bioviz_core.interfaces import Measured
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bioviz_ssn.stages import Schedule
 
 
-class TrainingConfig(Config):
+class TrainingConfig(CompiledConfig):
     """How the networks are drawn, how long each stage is, and how often it is tested."""
 
     seeds: int = Field(8, ge=1)
@@ -51,14 +51,6 @@ class TrainingConfig(Config):
     """Steps after which a seed may end because its accuracy rises no more."""
     lambda_w: float = Field(1.0, ge=0)
     """How much the square of the readout weights counts in the first two stages."""
-    compile_fast: bool = False
-    """Leave out XLA's optimizations, which a short run does not repay."""
-
-    def compilation(self) -> AbstractContextManager[None]:
-        """What to train within."""
-        from bioviz_core.bridge.jax import quick_compilation
-
-        return quick_compilation() if self.compile_fast else nullcontext()
 
     def schedule(self) -> Schedule:
         """These lengths as the stages take them."""
@@ -119,7 +111,7 @@ class PerceptualLearning:
             "tuning_seeds": 0,
         },
         "laptop": {
-            **LAPTOP, "penalty_steps": 150, "dx_steps": 20, "decoding_trials": 100,
+            **LAPTOP, "penalty_steps": 400, "dx_steps": 100, "decoding_trials": 100,
             "tuning_seeds": 2,
         },
         "paper": {"seeds": 50, "penalty_seeds": 5, "penalty_steps": 1500, "dx_steps": 100},
