@@ -16,6 +16,7 @@ from matplotlib.lines import Line2D
 from bioviz_ssn.connectivity import TRAINED
 from bioviz_ssn.examination import OFFSETS
 from bioviz_ssn.experiments.arms import Outcome
+from bioviz_ssn.experiments.learning_results import LATE
 from bioviz_ssn.linearization import SLOWEST
 from bioviz_ssn.models.cohort import SEEN
 from bioviz_ssn.stages import UNREACHED
@@ -246,17 +247,17 @@ def slow_modes(run: Run, rates: Mapping[str, np.ndarray]) -> None:
         ax.axhspan(-1000, 500 * SLOWEST, color=figures.WASH, lw=0, zorder=-1)
         ax.set(xlabel="step", ylabel="slowest rate (1/s)")
         figures.title(ax, names[name][0].upper() + names[name][1:], letter)
-        least[name] = 1000 * np.nanmin(values)
+        least[name] = 1000 * np.nanmin(values[-LATE:])
     for ax in axes[len(rates) :]:
         ax.set_visible(False)
     top = max(1000 * np.nanmax(values) for values in rates.values())
-    bottom = min(0.0, *least.values())
+    bottom = min(0.0, *(1000 * np.nanmin(values) for values in rates.values()))
     for ax in axes:
         ax.set_ylim(bottom - 0.05 * (top - bottom), 1.1 * top)
     said = "; ".join(f"{names[name]} {value:.1f}" for name, value in least.items())
     caption = (
-        f"The slowest rate that any seed passed, per second: {said}.\nDecay of the slowest mode of "
-        f"both layers by step; below {1000 * SLOWEST:.0f}, dashed, the penalty sets in, shaded is "
+        f"The slowest rate of any seed in the last {LATE} steps, per second: {said}.\n"
+        f"Decay of the slowest mode of both layers by step; below {1000 * SLOWEST:.0f}, dashed, the penalty sets in, shaded is "
         "half of that, and below 0 a network is unstable. Thin lines are seeds, the thick one "
         "their mean; the published term is shown on fewer steps and smaller batches."
     )
