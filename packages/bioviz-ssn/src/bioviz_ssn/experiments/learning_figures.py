@@ -257,9 +257,9 @@ def slow_modes(run: Run, rates: Mapping[str, np.ndarray]) -> None:
     said = "; ".join(f"{names[name]} {value:.1f}" for name, value in least.items())
     caption = (
         f"The slowest rate of any seed in the last {LATE} steps, per second: {said}.\n"
-        f"Decay of the slowest mode of both layers by step; below {1000 * SLOWEST:.0f}, dashed, the penalty sets in, shaded is "
-        "half of that, and below 0 a network is unstable. Thin lines are seeds, the thick one "
-        "their mean; the published term is shown on fewer steps and smaller batches."
+        "Decay of the slowest mode of both layers by step; below "
+        f"{1000 * SLOWEST:.0f}, dashed, the penalty sets in, shaded is half of that, and "
+        "below 0 a network is unstable. Thin lines are seeds, the thick one their mean; the published term is shown on fewer steps and smaller batches."
     )
     run.figure("slow-modes", figure, caption)
 
