@@ -259,7 +259,8 @@ def slow_modes(run: Run, rates: Mapping[str, np.ndarray]) -> None:
         f"The slowest rate of any seed in the last {LATE} steps, per second: {said}.\n"
         "Decay of the slowest mode of both layers by step; below "
         f"{1000 * SLOWEST:.0f}, dashed, the penalty sets in, shaded is half of that, and "
-        "below 0 a network is unstable. Thin lines are seeds, the thick one their mean; the published term is shown on fewer steps and smaller batches."
+        "below 0 a network is unstable. Thin lines are seeds, the thick one their mean; "
+        "the published term is shown on fewer steps and smaller batches."
     )
     run.figure("slow-modes", figure, caption)
 
