@@ -68,11 +68,12 @@ class HorizontalKernel:
         """
         if len(p_local) != 2 or not all(0 <= p <= 1 for p in p_local):
             raise ParameterError(f"p_local must be two numbers from 0 to 1, got {p_local}")
-        o = jnp.asarray(orientations)
+        o = np.asarray(orientations)
         alike = ring_distance(o[:, None] - o) ** 2 / SCALE
-        far = jnp.asarray(distance, alike.dtype) / jnp.asarray(WIDTHS, alike.dtype)[..., None, None]
-        reach = jnp.exp(-jnp.stack([far[:, 0], far[:, 1] ** 2 / 2], 1) - alike)
-        return cls(reach, ring_distance(o - trained), (p_local[0], p_local[1]))
+        far = distance / np.asarray(WIDTHS)[..., None, None]
+        reach = np.exp(-np.stack([far[:, 0], far[:, 1] ** 2 / 2], 1) - alike)
+        to_trained = ring_distance(o - trained)
+        return cls(jnp.asarray(reach), jnp.asarray(to_trained), (p_local[0], p_local[1]))
 
     def weights(self, log_j: Array, kappa: Array) -> Array:
         """The superficial weights `(2 points, 2 points)`, E before I.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -53,14 +54,16 @@ class GridSpec:
         return indices
 
 
-def ring_distance(difference: ArrayLike, period: float = 180.0) -> Array:
+def ring_distance(difference: ArrayLike, period: float = 180.0) -> Any:
     """`(L / 2 pi) sqrt(2 (1 - cos(2 pi D / L)))` for a difference D in degrees; at most L / pi.
 
-    A chord through the circle of orientations, as the published code has it.
+    A chord through the circle of orientations, as the published code has it. A JAX array for one,
+    else NumPy's.
     """
-    angle = np.pi * jnp.asarray(difference) / period
     # 2 (1 - cos 2a) = 4 sin^2 a, without the cancellation near 0.
-    return period / np.pi * jnp.abs(jnp.sin(angle))
+    if isinstance(difference, Array):
+        return period / np.pi * jnp.abs(jnp.sin(np.pi * difference / period))
+    return period / np.pi * np.abs(np.sin(np.pi * np.asarray(difference) / period))
 
 
 def orientation_map(

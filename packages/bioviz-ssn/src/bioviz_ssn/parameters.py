@@ -28,7 +28,7 @@ def log_weights(weights: ArrayLike) -> Array:
         raise ParameterError(
             f"J_EE and J_IE must be positive, J_EI and J_II negative, got {given.tolist()}"
         )
-    return jnp.log(jnp.abs(jnp.asarray(weights)))
+    return jnp.asarray(np.log(np.abs(given)), jnp.result_type(float, given))
 
 
 def signed_weights(log_j: Array) -> Array:

@@ -257,16 +257,16 @@ def _params(draws: Sequence[Draw], readouts: np.ndarray) -> SSNParams:
 
     def layer(weights: list[np.ndarray], kappa: tuple[int, ...]) -> LayerParams:
         return LayerParams(
-            log_weights(np.stack(weights).astype(np.float32)), c, jnp.zeros((len(draws), *kappa))
+            log_weights(np.stack(weights).astype(np.float32)),
+            jnp.asarray(c),
+            jnp.zeros((len(draws), *kappa)),
         )
 
-    c, f = (
-        jnp.asarray(np.stack(x), jnp.float32) for x in zip(*(d[2:4] for d in draws), strict=True)
-    )
+    c, f = (np.stack(x).astype(np.float32) for x in zip(*(d[2:4] for d in draws), strict=True))
     return SSNParams(
         layer([draw.middle for draw in draws], (2, 2)),
         layer([draw.superficial for draw in draws], (2, 2, 2)),
-        jnp.log(f),
+        jnp.asarray(np.log(f)),
         jnp.zeros((len(draws), 2)),
         jnp.asarray(readouts, jnp.float32),
         jnp.zeros(len(draws)),

@@ -132,7 +132,8 @@ def fixed_point(
     concrete = not any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves((system, r0)))
     if concrete:
         for name, array in (("weights", system.weights), ("drive", system.drive), ("r0", r0)):
-            if array is not None and not bool(jnp.isfinite(array).all()):
+            # In NumPy: each shape would be compiled anew for this.
+            if array is not None and not np.isfinite(np.asarray(array)).all():
                 raise ParameterError(f"{name} holds NaN or infinity: check the input or parameters")
     dtype = jnp.result_type(system.weights, system.drive)
     finest = 1e-12 if dtype == jnp.float64 else 1e-5
@@ -144,7 +145,8 @@ def fixed_point(
         system.axis,
         dt,
     )
-    start = jnp.zeros(system.drive.shape, dtype) if r0 is None else jnp.asarray(r0, dtype)
+    rest = np.zeros(system.drive.shape, dtype)
+    start = jnp.asarray(rest if r0 is None else r0, dtype)
     arrays = (x.astype(dtype) for x in (system.weights, system.drive, system.tau))
     # Options of the compiler are for functions that no other compiled function calls.
     r, *info = (_alone(is_quick()) if concrete else _solve)(settings, *arrays, start)

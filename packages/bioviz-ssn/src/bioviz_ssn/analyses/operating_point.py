@@ -21,7 +21,7 @@ EXCITATORY, INHIBITORY, REFERENCE = "#C93442", "#005493", "#57606B"
 SETTLING = 20_000
 """Milliseconds that a large network may take to settle; one that oscillates never does."""
 
-_BATCH = 8
+_BATCH, _SMALL_BATCH = 8, 100
 
 
 def steady_rates(model: Layer[Any], params: Any, drives: ArrayLike) -> np.ndarray:
@@ -30,16 +30,17 @@ def steady_rates(model: Layer[Any], params: Any, drives: ArrayLike) -> np.ndarra
     The drives of an experiment span contrasts and shapes, and the shared factorization of a large
     network pays only for inputs that are alike: there plain Euler steps from rest are faster.
     """
-    given = jnp.asarray(drives)
+    given: Any = np.asarray(drives)
     rows = given.reshape(-1, given.shape[-1])
     system = model.system(params, rows[:1])
     few = system.axis is not None or given.shape[-1] <= FEW_CELLS
     solver: Solver = "auto" if few else "euler"
     steps = None if few else SETTLING
+    size = _SMALL_BATCH if few else _BATCH
     rates = []
-    for i in range(0, len(rows), _BATCH):
+    for i in range(0, len(rows), size):
         # Batches of one size are compiled once.
-        batch = rows[np.minimum(np.arange(i, i + _BATCH), len(rows) - 1)]
+        batch = rows[np.minimum(np.arange(i, i + size), len(rows) - 1)]
         fp = fixed_point(model, params, batch, solver=solver, max_steps=steps, throw=True)
         rates.append(np.asarray(fp.r))
     return np.concatenate(rates)[: len(rows)].reshape(given.shape)

@@ -83,9 +83,10 @@ class Cohort:
                 f"needs a table for each network, got {len(tables)} for {len(networks)}"
             )
         network, table = stacked(networks), stacked(tables)
-        targets = jnp.broadcast_to(jnp.asarray(mean_rates), (len(networks), 2, 2))
-        seen = {name: jnp.zeros(len(networks)) for name in SEEN}
-        return cls(network, table, targets, jnp.ones(len(networks)), seen)
+        seeds = len(networks)
+        targets = jnp.asarray(np.broadcast_to(np.asarray(mean_rates, float), (seeds, 2, 2)))
+        seen = {name: jnp.zeros(seeds) for name in SEEN}
+        return cls(network, table, targets, jnp.ones(seeds), seen)
 
     def __len__(self) -> int:
         return int(self.network.params.bias.shape[0])
@@ -243,4 +244,4 @@ def observe(
 
 def stacked(trees: Sequence[Any]) -> Any:
     """Trees of equal structure as one, each leaf with a new leading axis."""
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+    return jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *trees)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from bioviz_core.errors import IncompatibleError
 from bioviz_core.interfaces import Field, Objective, Refusal
 from jax import Array
@@ -53,10 +55,10 @@ class RingSSN(Recurrent):
         if points < 1 or not width > 0:
             raise ParameterError(f"points and width must be positive, got {points} and {width}")
         params = log_weights(weights)
-        orientations = jnp.arange(points) * (180 / points)
+        orientations = np.arange(points) * (180 / points)
         distance = _circular(orientations[:, None] - orientations)
-        kernel = jnp.exp(-(distance**2) / (2 * width**2)).astype(params.dtype)
-        by_cell = jnp.repeat(time_constants(tau, 2, params.dtype), points)
+        kernel = jnp.asarray(np.exp(-(distance**2) / (2 * width**2)), params.dtype)
+        by_cell = jnp.asarray(np.repeat(time_constants(tau, 2, params.dtype), points))
         return cls(params, by_cell, kernel, PowerLaw(k, n), objective)
 
     @property
@@ -75,10 +77,9 @@ class RingSSN(Recurrent):
 
         Contrasts and orientations broadcast; drives of several gratings add up to a plaid's.
         """
-        c, o = jnp.broadcast_arrays(jnp.asarray(contrast), jnp.asarray(orientation))
-        distance = _circular(self.orientations - o[..., None])
-        profile = c[..., None] * jnp.exp(-(distance**2) / (2 * width**2))
-        return jnp.concatenate([profile, profile], -1).astype(self.params.dtype)
+        dtype = self.params.dtype
+        drive: Array = _grating(contrast, orientation, width, points=len(self.kernel), dtype=dtype)
+        return drive
 
     def system(self, params: Array, drive: Array, /) -> System:
         """The equations for `drive (..., 2 points)`."""
@@ -95,6 +96,13 @@ def for_task(fields: Mapping[str, Field]) -> dict[str, Any]:
     return {"points": shape[0] // 2}
 
 
-def _circular(difference: Array) -> Array:
+@partial(jax.jit, static_argnames=("points", "dtype"))
+def _grating(contrast: Any, orientation: Any, width: Any, *, points: int, dtype: Any) -> Array:
+    distance = _circular(jnp.arange(points) * (180 / points) - jnp.asarray(orientation)[..., None])
+    profile = jnp.asarray(contrast)[..., None] * jnp.exp(-(distance**2) / (2 * width**2))
+    return jnp.concatenate([profile, profile], -1).astype(dtype)
+
+
+def _circular(difference: Any) -> Any:
     """Distance of orientations, 0 to 90 degrees."""
-    return jnp.abs((difference + 90) % 180 - 90)
+    return abs((difference + 90) % 180 - 90)

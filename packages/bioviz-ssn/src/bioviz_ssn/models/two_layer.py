@@ -129,19 +129,19 @@ class TwoLayerSSN:
         `bioviz_ssn.rejection` draws the weights too. The readout is that of fine training, the
         central 5 x 5 points where the grid has them, unless `readout_side` says otherwise.
         """
-        key = jax.random.key(key) if isinstance(key, int) else key
-        to_map, to_readout = jax.random.split(key)
-        seed = np.asarray(jax.random.bits(to_map, (4,), jnp.uint32))
-        orientations = orientation_map(np.random.default_rng(seed), grid)
+        # The words of `jax.random.key(key)`; drawn in NumPy, where nothing is compiled.
+        words = divmod(key % 2**64, 2**32) if isinstance(key, int) else _words(key)
+        rng = np.random.default_rng(words)
+        orientations = orientation_map(rng, grid)
         side = min(5 - 1 + grid.points % 2, grid.points) if readout_side is None else readout_side
-        readout = READOUT * jax.random.normal(to_readout, (side**2,))
+        readout = jnp.asarray(READOUT * rng.standard_normal(side**2))
         params = SSNParams(
             LayerParams.create(MIDDLE),
             LayerParams.create(SUPERFICIAL, kappa=np.zeros((2, 2, 2))),
-            jnp.log(jnp.array(FEEDFORWARD)),
-            jnp.zeros(2),
+            jnp.asarray(np.log(FEEDFORWARD)),
+            jnp.asarray(np.zeros(2)),
             readout,
-            jnp.zeros(()),
+            jnp.asarray(0.0),
         )
         bank = GaborBank.create(orientations, GAINS, grid)
         return cls.create(params, orientations, bank=bank, grid=grid, readout_side=side)
@@ -230,3 +230,8 @@ class TwoLayerSSN:
     def with_state(self, state: Any, /) -> Self:
         """The model with these parameters."""
         return replace(self, params=refilled(type(self).__name__, self.params, state))
+
+
+def _words(key: Array) -> np.ndarray:
+    is_typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+    return np.asarray(jax.random.key_data(key) if is_typed else key).ravel()

@@ -46,7 +46,7 @@ class MiddleLayer:
         law: PowerLaw = LAW,
     ) -> MiddleLayer:
         """From the preferred orientations of the points, in degrees."""
-        to_trained = ring_distance(jnp.asarray(orientations) - trained)
+        to_trained = jnp.asarray(ring_distance(np.asarray(orientations) - trained))
         return cls(to_trained, time_constants(tau, 2, to_trained.dtype), law)
 
     def system(self, params: LayerParams, drive: Array, /) -> System:
@@ -104,8 +104,8 @@ class SuperficialLayer:
         kernel = HorizontalKernel.create(
             grid.distances, preferred, p_local=p_local, trained=trained
         )
-        times = time_constants(tau, 2, kernel.reach.dtype)
-        return cls(kernel, jnp.repeat(times, grid.points**2), law, couple_baselines, legacy)
+        times = np.repeat(time_constants(tau, 2, kernel.reach.dtype), grid.points**2)
+        return cls(kernel, jnp.asarray(times), law, couple_baselines, legacy)
 
     def feedforward(self, params: SSNParams, middle: Array) -> Array:
         """`f tuning(kappa_f) x + c` for E and I cells: `(..., 2 points)`."""
