@@ -34,6 +34,7 @@ CLOSER = 5.0
 ITERATIONS = 150  # of the chord; contracting by half, 40 reach the rounding of float64
 REFINEMENTS = 4
 NEWTON_STEPS = 10
+SURE = 0.3  # of the bound: a residual that is not there by chance
 RESTARTS = 8  # of the adjoint's linear solver
 OUTLIER = 8.0  # times the geometric mean of the batch's largest rates
 STALLED = 0.97  # two iterations that leave more of the change than this have failed
@@ -257,7 +258,7 @@ def _iterate(
         to = drive + (r + constant - gain * u) @ dressed.T
         rates = law.rate(to)
         left = largest(rates - r)
-        done = left <= 0.3 * bound(rates, tol)
+        done = left <= SURE * bound(rates, tol)
         sound = (left < STALLED * before) & (largest(rates) < RATE_CAP)
         moved = active & (sound | done)
         steps = steps + active
@@ -309,7 +310,7 @@ def _newton(
         sound = active & is_positive
         halved = sound & (there < size / 2)
         # No step halves what is rounding.
-        settled = sound & ~halved & (size <= bound(r, tol))
+        settled = sound & ~halved & (size <= SURE * bound(r, tol))
         return jnp.where(halved[:, None], to, r), steps + active, halved, good | settled
 
     nowhere = jnp.zeros(len(r), bool)
