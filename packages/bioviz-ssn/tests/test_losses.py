@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from bioviz_ssn.losses import LossWeights, discrimination_loss
+from bioviz_ssn.geometry import GridSpec
+from bioviz_ssn.linearization import slowest_rates, slowness
+from bioviz_ssn.losses import LossWeights, discrimination_loss, slow_modes
 from bioviz_ssn.models.two_layer import TwoLayerSSN
 from bioviz_ssn.parameters import LayerParams, SSNParams
 
@@ -94,3 +98,21 @@ def test_losses_and_gradients_are_the_published_ones(
             continue
         atol = rtol * np.abs(theirs).max()
         np.testing.assert_allclose(ours, theirs, rtol=rtol, atol=atol, err_msg=name)
+
+
+def test_one_slow_pair_counts_for_its_whole_stimulus(x64: None) -> None:
+    model = TwoLayerSSN.default(0, grid=GridSpec(points=3, size=1.6), readout_side=3)
+    params = jax.tree.map(lambda x: x.astype(float), model.params)
+    params = replace(params, middle=LayerParams.create(((0.85, -0.02), (0.5, -0.02))))
+    drive = np.full((1, 2, 4, 2, 9), 1.0)
+    drive[0, 1, 2, :, 4] = 2.2  # one pair of one stimulus, near the end of its steady states
+    fp = model.fixed_point_from_drive(params, jnp.asarray(drive))
+    assert bool(fp.middle.converged.all())
+    rates = slowest_rates(model.middle, params.middle, jnp.asarray(drive), fp.middle)
+    middle, _ = slow_modes(model, params, jnp.asarray(drive), fp)
+    np.testing.assert_array_equal(middle, np.asarray(rates).min((-2, -1)))
+    assert middle[0, 1] < rates[0, 1, 2, 3]
+    assert middle[0, 0] > middle[0, 1]
+    limit = float(middle[0, 0])
+    one = float(1 - middle[0, 1] / limit) ** 2
+    assert float(slowness(middle, slowest=limit)) == pytest.approx(one / 2)

@@ -103,3 +103,13 @@ def test_a_model_of_one_point_works_and_settings_without_a_meaning_are_refused()
     bare = TwoLayerSSN.create(tiny.params, [0.0], grid=GridSpec(points=1), readout_side=1)
     with pytest.raises(ParameterError, match="no filter bank"):
         bare(np.zeros((1, 2, 129, 129)))
+
+
+def test_a_number_and_its_key_make_the_same_network() -> None:
+    grid = GridSpec(points=3, size=1.6)
+    by_number, by_key, other = (
+        TwoLayerSSN.default(key, grid=grid, readout_side=3) for key in (5, jax.random.key(5), 6)
+    )
+    np.testing.assert_array_equal(by_number.params.readout, by_key.params.readout)
+    np.testing.assert_array_equal(by_number.middle.to_trained, by_key.middle.to_trained)
+    assert not np.array_equal(by_number.params.readout, other.params.readout)
