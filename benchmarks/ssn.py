@@ -5,8 +5,8 @@
 A batch of 100 pairs of noisy gratings, float32, one thread. "Euler" is the published way, written
 plainly: 300 steps of 1 ms per layer in a `lax.scan`, and backpropagation through them; its loss has
 the published convergence term where ours has the penalty on slow modes that replaces it. Errors are
-the largest `|phi(W r + h) - r|` of any cell, in hertz, of what each side calls the steady state; in
-float32 both are at the level of rounding.
+the largest `|phi(W r + h) - r|` of any cell, in hertz, of what each side calls the steady state,
+computed in float64: rates in float32 are at the level of rounding, as its computation would be.
 """
 
 from __future__ import annotations
@@ -139,14 +139,18 @@ def euler_rates(model: ssn.TwoLayerSSN, given: dict[str, Array]) -> Rates:
 
 
 def residual(model: ssn.TwoLayerSSN, drive: Array, rates: Rates) -> float:
-    """The largest residual of both layers, in hertz."""
+    """The largest residual of both layers, in hertz, without roundings of its own."""
     output = model.middle.output(rates[0])
     systems = (model.middle.system(model.params.middle, drive),
                model.superficial.system(model.params, output))  # fmt: skip
-    left = [
-        jnp.max(jnp.abs(s.law.rate(s.inputs(r)) - r)) for s, r in zip(systems, rates, strict=True)
-    ]
-    return float(max(left))
+    return max(map(exact_residual, systems, rates))
+
+
+def exact_residual(system: System, rates: Array) -> float:
+    """`max |phi(W r + h) - r|` of one layer, in float64 whatever the rates are in."""
+    w, h, r = (np.asarray(x, float) for x in (system.weights, system.drive, rates))
+    u = h + (r @ w.T if system.axis is None else np.einsum("abx,...bx->...ax", w, r))
+    return float(np.abs(system.law.k * np.maximum(u, 0) ** system.law.n - r).max())
 
 
 def compiled(function: Callable[..., Any], *args: Any) -> tuple[Callable[[], Any], float]:
@@ -227,10 +231,7 @@ def against_optimistix(model: ssn.TwoLayerSSN) -> harness.Row:
         return lambda params, x: jax.value_and_grad(lambda p: jnp.mean(rates(p, x) ** 2))(params)
 
     system = model.superficial.system(model.params, output)
-    errors = [
-        float(jnp.max(jnp.abs(system.law.rate(system.inputs(r)) - r)))
-        for r in (jax.jit(f)(model.params, output) for f in (ours, newton))
-    ]
+    errors = [exact_residual(system, jax.jit(f)(model.params, output)) for f in (ours, newton)]
     mine, theirs = (compiled(step(f), model.params, output)[0] for f in (ours, newton))
     return harness.compare(
         "superficial layer, value and gradient, 200 inputs", mine, theirs,

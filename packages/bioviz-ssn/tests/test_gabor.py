@@ -29,7 +29,7 @@ def small() -> GaborBank:
 def test_filters_are_the_published_ones(
     published: GaborBank, reference: Reference, x64: None
 ) -> None:
-    half = np.asarray(published.rows).reshape(2, 1, 81, -1)
+    half = published.rows.reshape(2, 1, 81, -1)
     all_rows = np.concatenate([half, -half]) * np.asarray(published.gains)[:, None, None]
     flat = all_rows.reshape(648, -1)  # phase, then type, then point
     chosen = flat[reference["gabor_row_index"]]
@@ -60,7 +60,7 @@ def test_matched_gratings_drive_a_cell_with_eighty_times_its_gain(
 
 
 def test_filtered_pixel_noise_has_the_covariance_of_drive_noise(small: GaborBank) -> None:
-    rows, factor = np.asarray(small.rows), np.asarray(small.noise_factor())
+    rows, factor = small.rows, np.asarray(small.noise_factor())
     covariance = 1e4 * rows @ rows.T
     np.testing.assert_allclose(factor @ factor, covariance, atol=1e-5 * covariance.max())
     rng = np.random.default_rng(0)
@@ -116,7 +116,7 @@ def test_quadrature_gratings_need_a_full_turn(small: GaborBank) -> None:
 def test_images_of_any_type_count_in_the_filters_type(small: GaborBank, dtype: type) -> None:
     image = grating(40.0, SMALL)
     drive = small.drive(image.astype(dtype))
-    assert drive.dtype == small.filters.dtype
+    assert drive.dtype == small.basis.dtype
     np.testing.assert_allclose(drive, small.drive(image), atol=1e-4)
 
 

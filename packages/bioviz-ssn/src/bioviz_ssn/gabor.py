@@ -1,5 +1,10 @@
 """Gabor filters of the V1 model: what an image drives each middle cell with, and the noise of it.
 
+A Gabor filter is the sum of two products of a function of x and one of y, and all of these
+functions, smooth as they are, lie in a space of some 40 dimensions in float32 (63 in float64): one
+basis for both axes makes 1,600 numbers of an image of 16,641 pixels, and of each filter too, with
+nothing lost but what rounding takes.
+
 Noise is added to the images' pixels after they are rounded, so filtered noise is exactly Gaussian
 with covariance `noise^2 F F^T`: a draw of 162 numbers stands for one of 16,641 pixels.
 """
@@ -33,15 +38,17 @@ _CHUNK = 64
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class GaborBank:
-    """Filters of each phase of the first half turn, grid point and pixel, and the input gains.
+    """Filters of each phase of the first half turn and grid point, and the input gains.
 
-    `filters (phases / 2, points, pixels)` before the gains; the other half of the phases are their
-    negatives, and E and I cells share them, so only a quarter of the rows of all cells is stored.
-    `gains (2,)` are those onto E and I cells. Pass a bank to jit as an argument: closed over, XLA
-    would fold its products for tens of seconds.
+    Over pixels `(y, x)` a filter is `B C B^T` before the gains, with one `basis` `B (size, k)` of
+    orthonormal columns, and `C (k, k)` its row of `coefficients (phases / 2, points, k^2)`. The
+    other half of the phases are the negatives, and E and I cells share them, so only a quarter of
+    the filters of all cells is stored. `gains (2,)` are those onto E and I cells. Pass a bank to
+    jit as an argument: closed over, XLA would fold its products for tens of seconds.
     """
 
-    filters: Array
+    basis: Array
+    coefficients: Array
     gains: Array
     spec: StimulusSpec = field(default=PUBLISHED, metadata={"static": True})
 
@@ -73,16 +80,36 @@ class GaborBank:
         if g.shape != (2,) or not (g > 0).all():
             raise ParameterError(f"gains must be two positive numbers, of E and I, got {g}")
         x, y = (axis.ravel() / grid.magnification for axis in grid.coordinates)
-        half = [np.pi * 2 * j / phases for j in range(phases // 2)]
-        filters = [
-            _amplitude(preferred, turn, spec) * _gabor(preferred, turn, x, y, spec) for turn in half
-        ]
-        return cls(jnp.asarray(np.stack(filters)), jnp.asarray(g), spec)
+        t = np.deg2rad(preferred)
+        along_x, along_y = _waves(np.cos(t), x, spec), _waves(np.sin(t), y, spec)
+        basis = _basis(np.concatenate([along_x, along_y]), jnp.asarray(g).dtype)
+        flat = basis.sum(0)
+        whole = (along_y @ basis)[:, :, None] * (along_x @ basis)[:, None, :]
+        mean = along_x.sum(1) * along_y.sum(1) / spec.size**2
+        whole -= mean[:, None, None] * np.outer(flat, flat)
+        turns = [np.pi * 2 * j / phases for j in range(phases // 2)]
+        filters = [_amplitude(preferred, turn, spec) * _real(whole, turn) for turn in turns]
+        coefficients = np.reshape(filters, (len(turns), len(preferred), -1))
+        return cls(jnp.asarray(basis), jnp.asarray(coefficients), jnp.asarray(g), spec)
 
     @property
-    def rows(self) -> Array:
-        """The filters as a matrix, `(phases / 2 * points, pixels)`."""
-        return self.filters.reshape(-1, self.filters.shape[-1])
+    def rows(self) -> np.ndarray:
+        """The filters as a matrix over pixels, `(phases / 2 * points, pixels)`."""
+        basis = np.asarray(self.basis)
+        small = np.asarray(self.coefficients).reshape(-1, basis.shape[1], basis.shape[1])
+        rows: np.ndarray = np.swapaxes(basis @ small @ basis.T, 1, 2).reshape(len(small), -1)
+        return rows
+
+    def responses(self, images: Any) -> Any:
+        """What the filters give for images `(..., size, size)`: `(..., phases / 2, points)`.
+
+        Before the gains. NumPy in, NumPy out, in the images' precision.
+        """
+        xp = jnp if isinstance(images, jax.Array) else np
+        basis, filters = (xp.asarray(x, images.dtype) for x in (self.basis, self.coefficients))
+        small = xp.swapaxes(images @ basis, -1, -2) @ basis
+        flat = small.reshape(*images.shape[:-2], -1) @ filters.reshape(-1, filters.shape[-1]).T
+        return flat.reshape(*images.shape[:-2], *filters.shape[:2])
 
     def drive(self, images: ArrayLike) -> Array:
         """What images `(..., size, size)` drive the cells with: `(..., phases, 2, points)`.
@@ -90,14 +117,12 @@ class GaborBank:
         Before rectification and baseline; E before I. Images of any type count in the filters'.
         """
         size = self.spec.size
-        shown = jnp.asarray(images).astype(self.filters.dtype)
+        shown = jnp.asarray(images).astype(self.basis.dtype)
         if shown.shape[-2:] != (size, size):
             raise ParameterError(
                 f"images must be (..., {size}, {size}) for {self.spec}, got {shown.shape}"
             )
-        lead = shown.shape[:-2]
-        responses = shown.reshape(*lead, size * size) @ self.rows.T
-        return expand(responses.reshape(*lead, *self.filters.shape[:2]), self.gains)
+        return expand(self.responses(shown), self.gains)
 
     def noise_factor(self) -> Array:
         """The symmetric root of the covariance `noise^2 F F^T` of filtered pixel noise.
@@ -105,10 +130,11 @@ class GaborBank:
         `(n, n)` for the n = phases / 2 * points rows. Symmetric, hence unique, and defined where
         filters are so alike that a Cholesky factor fails.
         """
-        rows = np.asarray(self.rows, float)
+        filters = np.asarray(self.coefficients, float)
+        rows = filters.reshape(-1, filters.shape[-1])  # B leaves products as they are
         values, vectors = np.linalg.eigh(rows @ rows.T)
         root = vectors * np.sqrt(np.maximum(values, 0)) @ vectors.T
-        return jnp.asarray(self.spec.noise * root, self.filters.dtype)
+        return jnp.asarray(self.spec.noise * root, self.basis.dtype)
 
     def table(self, *, phase: float = 0.0, step: float = STEP) -> DriveTable:
         """The clean responses to gratings of every `step` degrees of orientation, by interpolation.
@@ -127,14 +153,9 @@ class GaborBank:
         shown = (
             grating(angles[i : i + _CHUNK], self.spec, phase=phase) for i in range(0, count, _CHUNK)
         )
-        rows = np.asarray(self.rows)
-        clean = np.concatenate([image.reshape(len(image), -1) @ rows.T for image in shown])
-        shape = (count, *self.filters.shape[:2])
+        clean = np.concatenate([self.responses(images) for images in shown])
         return DriveTable(
-            jnp.asarray(clean.reshape(shape), self.filters.dtype),
-            self.noise_factor(),
-            self.gains,
-            period,
+            jnp.asarray(clean, self.basis.dtype), self.noise_factor(), self.gains, period
         )
 
 
@@ -179,22 +200,34 @@ def expand(responses: Array, gains: Array) -> Array:
     return both[..., None, :] * gains[:, None]
 
 
+def _waves(along: np.ndarray, centers: np.ndarray, spec: StimulusSpec) -> np.ndarray:
+    """Factors of Gabor filters along one axis, `exp(-d^2 / (2 0.27^2) + 2 pi i k d along)`.
+
+    `(points, size)`, with d the distance in degrees from `centers`.
+    """
+    d = spec.line - centers[:, None]
+    wave = 2j * np.pi * spec.frequency * d * along[:, None]
+    return np.asarray(np.exp(-0.5 * (d / WIDTH) ** 2 + wave))
+
+
+def _basis(waves: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
+    """Orthonormal `(size, k)`, which holds all of `waves`, and the constant, up to rounding."""
+    given = np.concatenate([waves.real, waves.imag, np.ones((1, waves.shape[1]))])
+    _, values, vectors = np.linalg.svd(given, full_matrices=False)
+    kept: np.ndarray = vectors[values > 2 * np.finfo(dtype).eps * values[0]].T
+    return kept
+
+
+def _real(whole: np.ndarray, phase: float) -> np.ndarray:
+    part: np.ndarray = (whole * np.exp(1j * phase)).real
+    return part
+
+
 def _amplitude(preferred: np.ndarray, phase: float, spec: StimulusSpec) -> float:
-    filters = _gabor(preferred, phase, np.zeros(1), np.zeros(1), spec)
-    responses = [
-        row @ grating(angle, spec, phase=phase).ravel()
-        for row, angle in zip(filters, preferred, strict=True)
-    ]
-    return MATCHED / float(np.mean(responses))
-
-
-def _gabor(
-    preferred: np.ndarray, phase: float, x: np.ndarray, y: np.ndarray, spec: StimulusSpec
-) -> np.ndarray:
-    """Filters of mean 0 centred at `x` and `y` degrees: `(points, pixels)`."""
-    t = np.deg2rad(preferred)[:, None, None]
-    dx, dy = spec.line[:, None] - x[:, None, None], spec.line - y[:, None, None]
-    wave: Any = 2 * np.pi * spec.frequency * (dx * np.cos(t) + dy * np.sin(t)) + phase
-    filters = np.exp(-0.5 * (dx**2 + dy**2) / WIDTH**2) * np.cos(wave)
-    flat = filters.reshape(len(preferred), -1)
-    return np.asarray(flat - flat.mean(axis=1, keepdims=True))
+    """A: what centred filters make of their own gratings is `MATCHED` on average."""
+    t, center = np.deg2rad(preferred), np.zeros(len(preferred))
+    along_x, along_y = _waves(np.cos(t), center, spec), _waves(np.sin(t), center, spec)
+    shown = grating(preferred, spec, phase=phase)
+    whole = np.einsum("px,pxy,py->p", along_x, shown, along_y, optimize=True)
+    whole -= along_x.sum(1) * along_y.sum(1) * shown.mean((1, 2))
+    return MATCHED / float(np.mean(_real(whole, phase)))

@@ -55,9 +55,9 @@ def tuning_curves(
     def drive(turn: np.ndarray) -> Array:
         # cos(w + t) = cos(t) cos(w) + sin(t) cos(w + 90 degrees)
         made = np.cos(turn) * even + np.sin(turn) * odd
-        return expand(jnp.asarray(made, bank.filters.dtype), bank.gains)
+        return expand(jnp.asarray(made, bank.basis.dtype), bank.gains)
 
-    phases = 2 * bank.filters.shape[0]
+    phases = 2 * bank.coefficients.shape[0]
     own = [drive(2 * np.pi * p / phases - shift[:, None])[:, p] for p in range(phases)]
     middle = fixed_point(model.middle, params.middle, jnp.stack(own, 1))
     rates, lost = [], int(middle.n_unconverged)
@@ -86,11 +86,10 @@ def tuning_curves(
 
 def _unrounded(bank: GaborBank, angles: np.ndarray, phase: float) -> np.ndarray:
     """Responses to full-field gratings, `(orientations, phases / 2, points)`, without the floor."""
-    spec, rows, t = bank.spec, np.asarray(bank.rows, float), np.deg2rad(angles)[:, None]
-    x, y = (axis.ravel() for axis in np.meshgrid(spec.line, spec.line, indexing="ij"))
+    spec, t = bank.spec, np.deg2rad(angles)[:, None, None]
+    x, y = spec.line[:, None], spec.line
     wave = 2 * np.pi * spec.frequency * (x * np.cos(t) + y * np.sin(t)) + phase
-    shown = SCALE * OPAQUE * GRAY * spec.contrast * np.cos(wave)
-    found: np.ndarray = (shown @ rows.T).reshape(len(angles), *bank.filters.shape[:2])
+    found: np.ndarray = bank.responses(SCALE * OPAQUE * GRAY * spec.contrast * np.cos(wave))
     return found
 
 

@@ -32,7 +32,7 @@ SETTLING = 0.05  # a residual, as a share of the largest rate, from where the ch
 ROUNDS = 3  # of all that; each waits twice as long and until `CLOSER`
 CLOSER = 5.0
 ITERATIONS = 150  # of the chord; contracting by half, 40 reach the rounding of float64
-REFINEMENTS = 4
+REFINEMENTS = 3
 NEWTON_STEPS = 10
 SURE = 0.3  # of the bound: a residual that is not there by chance
 RESTARTS = 8  # of the adjoint's linear solver
@@ -122,19 +122,19 @@ def _round(
     active = sound & is_stable & ~moving
     u, steps, good = _iterate(dressed, drive, u, gain, law, tol=tol, active=active)
 
-    def refine(_: int, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        r, best, least = state
+    def refine(_: int, state: tuple[Array, ...]) -> tuple[Array, ...]:
+        r, drift, best, least = state
+        r = jnp.maximum(r + drift + gain * (drift @ dressed.T), 0)
         drift = law.rate(r @ weights.T + drive) - r
         size = largest(drift)
-        best = jnp.where((size < least)[:, None], r, best)
-        to = jnp.maximum(r + drift + gain * (drift @ dressed.T), 0)
-        return to, best, jnp.minimum(size, least)
+        return r, drift, jnp.where((size < least)[:, None], r, best), jnp.minimum(size, least)
 
     # In terms of rates the last digits are exact; in terms of u they suffer from cancellation. At
     # the level of rounding one state is better than the next by chance.
     near = jnp.where(good[:, None], law.rate(u), warm)
-    begin = (near, near, jnp.full(len(near), jnp.inf, near.dtype))
-    _, better, residual = jax.lax.fori_loop(0, REFINEMENTS, refine, begin)
+    drift = law.rate(near @ weights.T + drive) - near
+    begin = (near, drift, near, largest(drift))
+    _, _, better, residual = jax.lax.fori_loop(0, REFINEMENTS, refine, begin)
     done = good & (residual <= bound(better, tol))
     exact, more, good = _newton(
         weights, drive, warm, dressed, gain, law, tol=tol, active=active & ~done

@@ -27,6 +27,7 @@ LONGEST_WARM_UP = 320  # of them where a pair is still on its way
 STRIDE = 4  # Euler steps between two looks at who is on its way
 SETTLING = 0.15  # a residual, as a share of the largest rate, from where Newton's method works
 NEWTON_STEPS = 12
+REFINEMENTS = 2
 CHUNK = 256  # pairs that are followed together
 FIRST_STEP = 0.2  # of the faster time constant
 ACCURACY = 0.1  # the remainder of the linearization, against the residual, that a step may have
@@ -124,11 +125,17 @@ def solve(
     if hard.size:
         state = jax.lax.while_loop(lambda found: found[0].any(), rest, state)
     _, e, i, steps, diverged = (x.reshape(shape) for x in state)
-    # One step more reaches the level of rounding.
-    to, before, after, _ = _newton(weights, drive, tau, law, Pair(e, i))
-    better = after < before
-    residual = jnp.where(finite, jnp.where(better, after, before), jnp.inf)
-    return Solution(_choose(better, to, Pair(e, i)), residual, steps, diverged | ~finite)
+
+    def refine(_: int, state: tuple[Pair, Pair, Array]) -> tuple[Pair, Pair, Array]:
+        r, best, least = state
+        to, _size, there, _stable = _newton(weights, drive, tau, law, r)
+        return to, _choose(there < least, to, best), jnp.minimum(there, least)
+
+    # At the level of rounding one state is better than the next by chance.
+    r = Pair(e, i)
+    begin = (r, r, _largest(_at(weights, drive, law, r)[0]))
+    _, best, residual = jax.lax.fori_loop(0, REFINEMENTS, refine, begin)
+    return Solution(best, jnp.where(finite, residual, jnp.inf), steps, diverged | ~finite)
 
 
 def _at(weights: Array, drive: Pair, law: PowerLaw, r: Pair) -> tuple[Pair, Pair]:
