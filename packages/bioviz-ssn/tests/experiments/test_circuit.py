@@ -11,7 +11,7 @@ import pytest
 from bioviz_core.lab.record import RunRecord
 from bioviz_ssn.experiments import circuit_certificates as certificates
 from bioviz_ssn.experiments import residuals
-from bioviz_ssn.experiments.circuit import feedforward_weights
+from bioviz_ssn.experiments.circuit import CircuitConfig, feedforward_weights
 from bioviz_ssn.experiments.size_network import line_network, patches
 
 TINY = {"seeds": 1, "draws": 2, "contrasts": 25, "networks": 1}
@@ -37,7 +37,9 @@ def test_claims_are_the_rows_of_the_claims_table() -> None:
     }
     certified = {name for name, claim in claims.items() if "certificate" in claim.tags}
     assert certified == set(rules) - {"normalization-is-generic"}
-    assert residuals.DRAWS == 10_000
+    sizes = bv.get("ssn/circuit", kind="experiment")
+    assert CircuitConfig().pairs == 10_000
+    assert all("pairs" not in sizes.presets[name] for name in ("laptop", "paper"))
 
 
 @pytest.fixture(scope="module")

@@ -29,6 +29,8 @@ class CircuitConfig(CompiledConfig):
     """Orientations of the drawn rings, weights scaled to keep their sums."""
     contrasts: int = Field(33, ge=9)
     """Contrasts of the contrast response."""
+    pairs: int = Field(10_000, ge=1)
+    """E-I pairs whose residuals are certified; as many again are slowed down."""
     networks: int = Field(100, ge=1)
     """Superficial layers whose residuals are certified, each for eight orientations."""
 
@@ -52,7 +54,14 @@ class Circuit:
     question: ClassVar[str] = "Can one circuit both add up weak inputs and normalize strong ones?"
     claims: ClassVar[tuple[Claim, ...]] = CLAIMS
     presets: ClassVar[dict[str, dict[str, object]]] = {
-        "smoke": {"seeds": 1, "draws": 4, "contrasts": 25, "networks": 4, "compile_fast": True},
+        "smoke": {
+            "seeds": 1,
+            "draws": 2,
+            "contrasts": 25,
+            "pairs": 2500,
+            "networks": 2,
+            "compile_fast": True,
+        },
         "laptop": {},
         "paper": {"seeds": 50, "networks": 1000},
     }
@@ -74,7 +83,7 @@ class Circuit:
             found |= self._sizes(run)
         scan = certificates.two_cell_scan()
         errors = {
-            "one cell": certificates.one_cell_error(run.rng("one cell")),
+            "one cell": certificates.one_cell_error(run.rng("one cell"), config.pairs),
             "two cells": certificates.two_cell_error(),
             "ring": certificates.ring_peak_error(plaid),
         }
@@ -90,7 +99,9 @@ class Circuit:
     def _certify(self, config: CircuitConfig, run: Run) -> dict[str, Measured]:
         from bioviz_ssn.experiments import residuals
 
-        rows = list(run.track(residuals.certify(run.rng("draws"), config.networks), "residuals", 6))
+        rng = run.rng("draws")
+        solved = residuals.certify(rng, config.pairs, config.networks)
+        rows = list(run.track(solved, "residuals", 6))
         columns = {name: [asdict(row)[name] for row in rows] for name in asdict(rows[0])}
         run.table(
             "residuals", columns,

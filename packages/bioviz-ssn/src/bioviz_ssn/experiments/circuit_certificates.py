@@ -8,7 +8,7 @@ import numpy as np
 from bioviz_core.interfaces import Result
 
 import bioviz_ssn as ssn
-from bioviz_ssn.experiments.residuals import DRAWS, Pairs
+from bioviz_ssn.experiments.residuals import Pairs
 from bioviz_ssn.steady_state import fixed_point
 
 CONTRASTS = (2.0, 5.0, 10.0, 20.0, 40.0)
@@ -25,19 +25,19 @@ FEEDFORWARD = 1.125
 INPUTS = 200
 
 
-def one_cell_error(rng: np.random.Generator) -> float:
-    """Largest error of one E cell with a self-weight, over 10,000 weights and drives.
+def one_cell_error(rng: np.random.Generator, count: int) -> float:
+    """Largest error of one E cell with a self-weight, over `count` weights and drives.
 
     For n = 2 the stable root is r = (1 - 2 k w h - sqrt(1 - 4 k w h)) / (2 k w^2); it exists
     where 4 k w h <= 1, here up to 0.99.
     """
-    k, w = 0.04, rng.uniform(0.5, 5, DRAWS)
-    h = rng.uniform(0, 0.99, DRAWS) / (4 * k * w)
+    k, w = 0.04, rng.uniform(0.5, 5, count)
+    h = rng.uniform(0, 0.99, count) / (4 * k * w)
     root = (1 - 2 * k * w * h - np.sqrt(1 - 4 * k * w * h)) / (2 * k * w**2)
-    weights = np.zeros((2, 2, DRAWS))
+    weights = np.zeros((2, 2, count))
     weights[0, 0] = w
     with jax.enable_x64(True):
-        drive = jnp.asarray(np.stack([h, np.zeros(DRAWS)]))
+        drive = jnp.asarray(np.stack([h, np.zeros(count)]))
         fp = fixed_point(Pairs(), jnp.asarray(weights), drive, throw=True)
         return float(np.abs(np.asarray(fp.r)[0] - root).max())
 

@@ -14,7 +14,6 @@ import bioviz_ssn as ssn
 from bioviz_ssn.rejection import PAPER_BOUNDS, PAPER_RANGES
 from bioviz_ssn.steady_state import fixed_point
 
-DRAWS = 10_000
 SLOW = 0.01
 """Per ms: a mode that decays slower takes over 100 ms."""
 SETTLING = 2000
@@ -25,7 +24,6 @@ _SIGNS = np.array([1, -1, 1, -1])
 _TAU = np.array([20.0, 10.0])
 _LAW = ssn.PowerLaw()
 _STIMULI = 8
-_NETWORKS_AT_ONCE = 3
 
 
 @dataclass(frozen=True)
@@ -86,15 +84,15 @@ class Pairs:
         return ssn.System(params, drive, jnp.asarray(_TAU, params.dtype), _LAW, axis=-2)
 
 
-def certify(rng: np.random.Generator, networks: int) -> Iterator[Solved]:
-    """Solve a pair of each of 10,000 draws, those pairs near instability, and whole networks.
+def certify(rng: np.random.Generator, pairs: int, networks: int) -> Iterator[Solved]:
+    """Solve a pair of each of so many draws, those pairs near instability, and whole networks.
 
     Drives are what the filters of one orientation map make of gratings. `networks` is how many
     draws are solved in the superficial layer too, each for eight orientations.
     """
     preferred = ssn.orientation_map(rng)
     responses = filter_responses(preferred)
-    draws, drive = accepted(rng, DRAWS, responses)
+    draws, drive = accepted(rng, pairs, responses)
     weights = np.moveaxis(draws.middle, 0, -1)
     with jax.enable_x64(True):
         slowed = slow_weights(weights, drive)
@@ -244,14 +242,11 @@ def solve_networks(networks: list[SuperficialNetwork]) -> Found:
 
 def _middle_outputs(draws: Draws, responses: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     """Sums over phases of the middle E rates, `(8, points)`, draw by draw."""
-    for first in range(0, DRAWS - _NETWORKS_AT_ONCE, _NETWORKS_AT_ONCE):
-        places = np.arange(first, first + _NETWORKS_AT_ONCE)
-        chosen = np.resize(places.repeat(responses.size), DRAWS)  # the shape that is compiled
-        seen = np.resize(responses.ravel(), DRAWS)
+    for place in range(len(draws.middle)):
+        chosen = np.full(responses.size, place)
         weights = jnp.asarray(np.moveaxis(draws.middle[chosen], 0, -1))
-        fp = fixed_point(Pairs(), weights, jnp.asarray(_drive(draws, chosen, seen)))
-        rates = np.asarray(fp.r)[0, : len(places) * responses.size]
-        yield from zip(places, rates.reshape(-1, *responses.shape).sum(2), strict=True)
+        fp = fixed_point(Pairs(), weights, jnp.asarray(_drive(draws, chosen, responses.ravel())))
+        yield place, np.asarray(fp.r)[0].reshape(responses.shape).sum(1)
 
 
 def _drive(draws: Draws, chosen: np.ndarray, responses: np.ndarray) -> np.ndarray:
