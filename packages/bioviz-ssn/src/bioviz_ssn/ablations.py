@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from bioviz_core.errors import UnknownNameError
 
 from bioviz_ssn.parameters import SSNParams
@@ -128,7 +129,8 @@ def trained_mask(trained: Iterable[str], like: SSNParams, *, readout: bool = Fal
     `like` may have leading axes, such as one for seeds. `readout` trains the readout and its bias.
     """
     parts = parts_of(trained)
-    mask: SSNParams = jax.tree.map(jnp.zeros_like, like)
+    # In NumPy: each operation would be compiled for each shape.
+    mask: Any = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like)
 
     def chosen(*names: str) -> list[float]:
         return [float(name in parts) for name in names]
@@ -139,18 +141,20 @@ def trained_mask(trained: Iterable[str], like: SSNParams, *, readout: bool = Fal
         own = getattr(mask, layer)
         layers[layer] = replace(
             own,
-            log_j=own.log_j + jnp.asarray(weights, own.log_j.dtype).T,
-            baseline=own.baseline + jnp.asarray(chosen("c_E", "c_I"), own.baseline.dtype),
+            log_j=own.log_j + np.asarray(weights, own.log_j.dtype).T,
+            baseline=own.baseline + np.asarray(chosen("c_E", "c_I"), own.baseline.dtype),
             kappa=own.kappa + chosen({"m": "kappa_Jmid", "s": "kappa_Jsup"}[letter])[0],
         )
-    return replace(
+    mask = replace(
         mask,
         **layers,
-        log_f=mask.log_f + jnp.asarray(chosen("f_E", "f_I"), mask.log_f.dtype),
+        log_f=mask.log_f + np.asarray(chosen("f_E", "f_I"), mask.log_f.dtype),
         kappa_f=mask.kappa_f + chosen("kappa_f")[0],
         readout=mask.readout + float(readout),
         bias=mask.bias + float(readout),
     )
+    found: SSNParams = jax.tree.map(jnp.asarray, mask)
+    return found
 
 
 def _unknown(name: str, known: Iterable[str], kind: str) -> UnknownNameError:

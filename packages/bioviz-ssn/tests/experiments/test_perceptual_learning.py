@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -176,3 +178,16 @@ def test_a_seed_that_ended_has_no_rates_afterwards(trained: tuple[Accepted, Outc
     assert rates.shape == (4, 3)
     assert np.isfinite(rates[:, :2]).all()
     assert np.isnan(rates[:, 2]).all()
+
+
+@pytest.mark.slow
+def test_where_no_seed_came_to_fine_training_the_report_says_so(
+    trained: tuple[Accepted, Outcome, Run], tmp_path: Path
+) -> None:
+    _, outcome, _ = trained
+    nothing = replace(outcome.stages["fine"], steps=0)
+    stages = {**outcome.stages, "fine": nothing}
+    with Run(tmp_path, seed=0) as run:
+        learning_figures.everything(run, replace(outcome, stages=stages), {}, {}, {})
+        assert [path.stem for path in (run.path / "figures").glob("*.svg")] == ["pretraining"]
+        assert "No seed came to fine training" in (run.path / "log.txt").read_text()

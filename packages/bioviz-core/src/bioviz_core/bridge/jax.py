@@ -6,6 +6,7 @@ fitted = fit(model, Backprop(optax.adam(1e-3)), source, steps=100, batch_size=16
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -251,11 +252,14 @@ def _shared(
 @contextmanager
 def quick_compilation() -> Iterator[None]:
     """Within it XLA hardly optimizes: a fifth of the time to compile, several times that to run."""
-    token = _options.set(QUICK)
+    token, often = _options.set(QUICK), gc.get_threshold()
+    # What is traced lives on, and every collection would walk it in vain.
+    gc.set_threshold(50_000, 50, 100)
     try:
         yield
     finally:
         _options.reset(token)
+        gc.set_threshold(*often)
 
 
 def is_quick() -> bool:

@@ -42,6 +42,10 @@ def everything(
     tuned: Mapping[str, Mapping[str, np.ndarray]],
 ) -> None:
     """All figures of one run, the parameter changes first."""
+    if outcome.stages["fine"].steps == 0:
+        run.note("No seed came to fine training, of which there is nothing to show.")
+        accuracy(run, outcome)
+        return
     parameter_change(run, outcome)
     learning(run, outcome)
     accuracy(run, outcome)

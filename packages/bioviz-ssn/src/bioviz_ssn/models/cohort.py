@@ -161,6 +161,8 @@ def for_each(seeds: Array, function: Callable[..., Any], *arrays: Any) -> Any:
     that has no steady state takes longest, and one that is left out costs nothing.
     """
 
+    function = jax.jit(function)  # traced once for its shapes and its values
+
     def one(seed: tuple[Array, Any]) -> Any:
         is_wanted, given = seed
         shapes = jax.eval_shape(function, *given)

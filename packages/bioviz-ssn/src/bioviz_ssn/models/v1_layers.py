@@ -104,7 +104,7 @@ class SuperficialLayer:
         kernel = HorizontalKernel.create(
             grid.distances, preferred, p_local=p_local, trained=trained
         )
-        times = np.repeat(time_constants(tau, 2, kernel.reach.dtype), grid.points**2)
+        times = np.repeat(np.asarray(time_constants(tau, 2, kernel.reach.dtype)), grid.points**2)
         return cls(kernel, jnp.asarray(times), law, couple_baselines, legacy)
 
     def feedforward(self, params: SSNParams, middle: Array) -> Array:

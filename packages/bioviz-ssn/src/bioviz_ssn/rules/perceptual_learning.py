@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 import optax
+from bioviz_core.bridge.jax import jit
 from bioviz_core.interfaces import Batch, Framework, Model, Step
 from jax import Array
 
@@ -83,7 +84,7 @@ class PerceptualLearning:
     def init(self, model: Any, batch: Batch, /, *, seed: int) -> Any:
         """The optimizer's state, with a leading axis of seeds."""
         del batch, seed
-        return jax.vmap(self.optimizer.init)(model.network.params)
+        return jit(jax.vmap(self.optimizer.init))(model.network.params)
 
     def step(self, model: Any, batch: Any, state: Any, /, *, seed: int) -> Step[Any, Any]:
         """One step of every seed that learns."""
