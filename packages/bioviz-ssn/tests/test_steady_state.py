@@ -6,10 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from bioviz_core.bridge.jax import quick_compilation
 from bioviz_ssn.errors import FixedPointError, ParameterError
 from bioviz_ssn.models.network import Network
 from bioviz_ssn.models.two_population import TwoPopulationSSN
 from bioviz_ssn.power_law import PowerLaw
+from bioviz_ssn.solvers import chord
 from bioviz_ssn.steady_state import FixedPoint, System, fixed_point
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -103,6 +105,30 @@ def test_residuals_are_those_of_the_rates_in_both_precisions() -> None:
             own = residual(network, jnp.asarray(drive, fp.r.dtype), fp.r)
             assert float(own) <= bound
             assert float(fp.residual.max()) <= bound
+
+
+def test_newton_accepts_a_state_that_is_well_within_its_bound_only(x64: None) -> None:
+    # Where no step lowers the residual any more, it may be within the bound by chance.
+    network = recurrent(strength=1.2)
+    drive = jnp.asarray(np.random.default_rng(0).uniform(5, 15, (6, LARGE)))
+    start = solve(network, drive, tol=1e-6).r
+    gain = network.law.gain(start @ network.params.T + drive).mean(0)
+    dressed, _ = chord.dress(network.params, gain)
+    everyone = jnp.ones(len(drive), bool)
+
+    def newton(r: jax.Array, tol: float) -> tuple[jax.Array, ...]:
+        arguments = (network.params, drive, r, dressed, gain, network.law)
+        return chord._newton(*arguments, tol=tol, active=everyone)
+
+    r = start
+    for _ in range(5):
+        r, _, _ = newton(r, 0.0)
+    left = np.asarray(jnp.abs(network.law.rate(r @ network.params.T + drive) - r).max(-1))
+    assert (left > 0).all()
+    least = float((left / (1 + r.max(-1))).min())
+    assert not newton(r, least / 0.9)[2].any()
+    most = float((left / (1 + r.max(-1))).max())
+    assert newton(r, most / 0.2)[2].all()
 
 
 def random_pairs(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -270,6 +296,16 @@ def test_vmap_and_jit_equal_the_plain_call(x64: None) -> None:
     np.testing.assert_allclose(jax.jit(lambda d: network(d))(drive), plain, atol=bound)
     np.testing.assert_allclose(jax.vmap(network)(drive), plain, atol=bound)
     np.testing.assert_allclose(network(drive[2]), plain[2], atol=bound)
+
+
+@pytest.mark.parametrize("cells", [2, LARGE])
+def test_quick_compilation_outside_jit_changes_rounding_only(cells: int, x64: None) -> None:
+    network: Any = TwoPopulationSSN.create() if cells == 2 else recurrent()
+    drive = jnp.asarray(np.random.default_rng(0).uniform(5, 15, (3, cells)))
+    usual = solve(network, drive)
+    with quick_compilation():
+        quick = solve(network, drive, throw=True)
+    np.testing.assert_allclose(quick.r, usual.r, rtol=1e-9)
 
 
 def test_throw_counts_and_points_to_the_worst() -> None:

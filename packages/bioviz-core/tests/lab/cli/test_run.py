@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import asdict
@@ -41,12 +42,14 @@ def test_run_prints_where_it_is_what_it_claims_and_its_report(toy, bioviz) -> No
     assert (path / "report.html").is_file()
 
 
-def test_options_reach_the_run(toy, bioviz) -> None:
+def test_options_reach_the_run(toy, bioviz, monkeypatch) -> None:
+    monkeypatch.setenv("PJRT_NPROC", "7")
     words = ["--preset", "paper", "--seed", "7", "--set", "steps=2", "--set", "model=toy/net"]
     assert bioviz("run", "toy/study", *words, "--device", "cpu", "--threads", "1").code == 0
     config = stored()
     assert (config["preset"], config["seed"], config["steps"]) == ("paper", 7, 2)
     assert config["solver"] == {"tol": 1e-9}
+    assert os.environ["PJRT_NPROC"] == "1"  # XLA reads it before there is a `fit`
 
 
 def test_a_config_file_names_what_to_run_and_the_command_line_wins(toy, bioviz) -> None:
