@@ -38,6 +38,29 @@ def test_filters_are_the_published_ones(
     np.testing.assert_allclose(norms, reference["gabor_row_norm"], rtol=1e-4)
 
 
+@pytest.mark.parametrize(("wide", "error"), [(True, 1e-12), (False, 1e-6)])
+@pytest.mark.parametrize("spec", [SMALL, StimulusSpec(half_width=1.6, frequency=2.5, radius=1.0)])
+def test_filters_are_gabors_less_their_mean(wide: bool, error: float, spec: StimulusSpec) -> None:
+    with jax.enable_x64(wide):
+        bank = GaborBank.create(PREFERRED, (0.3, 0.2), GRID, spec, phases=6)
+    x, y = (axis.ravel()[:, None, None] / GRID.magnification for axis in GRID.coordinates)
+    dx, dy = spec.line[:, None] - x, spec.line - y
+    t = np.deg2rad(PREFERRED)[:, None, None]
+    window = np.exp(-(dx**2 + dy**2) / (2 * 0.27**2))
+    along = 2 * np.pi * spec.frequency * (dx * np.cos(t) + dy * np.sin(t))
+    rows = bank.rows.reshape(3, 9, -1)
+    images = np.random.default_rng(0).normal(384, 100, (4, spec.size, spec.size))
+    responses = bank.responses(images)
+    for phase, found, made in zip(range(3), rows, responses.swapaxes(0, 1), strict=True):
+        gabor = (window * np.cos(along + 2 * np.pi * phase / 6)).reshape(9, -1)
+        gabor -= gabor.mean(1, keepdims=True)
+        amplitude = np.sum(found * gabor) / np.sum(gabor**2)
+        largest = amplitude * np.abs(gabor).max()
+        np.testing.assert_allclose(found, amplitude * gabor, atol=error * largest)
+        exact = images.reshape(4, -1) @ (amplitude * gabor).T
+        np.testing.assert_allclose(made, exact, atol=20 * error * np.abs(exact).max())
+
+
 def test_drives_are_the_published_ones(
     published: GaborBank, reference: Reference, x64: None
 ) -> None:
