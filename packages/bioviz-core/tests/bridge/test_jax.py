@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -11,7 +12,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from bioviz_core.bridge.jax import Backprop, Host, as_model, import_leaf
+from bioviz_core.bridge.jax import (
+    Backprop,
+    Host,
+    as_model,
+    import_leaf,
+    is_quick,
+    quick_compilation,
+)
 from bioviz_core.errors import CheckpointError, ConfigError, IncompatibleError
 from bioviz_core.interfaces import HasObjective, LearningRule, Model, Objective, Step
 from bioviz_core.lab import rundir
@@ -195,3 +203,12 @@ def test_two_devices_share_a_batch_and_learn_what_one_learns(tmp_path: Path) -> 
         one = fit(model(), Backprop(optax.adam(0.1)), source(), steps=20, batch_size=8, run=run)
     learned = [float(number) for number in said.stdout.split()]
     np.testing.assert_allclose(learned, one.model.params["w"][:, 0], rtol=1e-5)
+
+
+def test_quick_compilation_ends_with_its_block() -> None:
+    before = gc.get_threshold()
+    with quick_compilation():
+        assert is_quick()
+        assert gc.get_threshold() > before
+    assert not is_quick()
+    assert gc.get_threshold() == before

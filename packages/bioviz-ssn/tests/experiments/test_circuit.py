@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import bioviz_core as bv
+import bioviz_ssn as ssn
 import numpy as np
 import pytest
 from bioviz_core.lab.record import RunRecord
@@ -77,6 +78,14 @@ def test_accepted_draws_obey_the_inequalities_and_bounds() -> None:
     assert ((ee >= 4) & (ee <= 4.8) & (ii >= 0.8) & (ii <= 1.6)).all()
     assert drive.shape == (2, 200)
     assert residuals.settles(np.moveaxis(draws.middle, 0, -1), drive).all()
+
+
+def test_fewer_networks_than_asked_for_are_an_error() -> None:
+    responses = np.zeros((8, 4, 81))
+    draws, _ = residuals.accepted(np.random.default_rng(0), 2, np.array([20.0]))
+    preferred = ssn.orientation_map(np.random.default_rng(0))
+    with pytest.raises(ssn.ParameterError, match="of 2 draws too few have"):
+        list(residuals.superficial_networks(draws, preferred, responses, 5))
 
 
 def test_runaway_pairs_do_not_settle() -> None:

@@ -55,16 +55,12 @@ class Circuit:
     claims: ClassVar[tuple[Claim, ...]] = CLAIMS
     presets: ClassVar[dict[str, dict[str, object]]] = {
         "smoke": {
-            "seeds": 1,
-            "draws": 2,
-            "contrasts": 25,
-            "pairs": 2500,
-            "networks": 2,
+            "seeds": 1, "draws": 2, "contrasts": 25, "pairs": 2500, "networks": 2,
             "compile_fast": True,
         },
         "laptop": {},
         "paper": {"seeds": 50, "networks": 1000},
-    }
+    }  # fmt: skip
 
     def run(self, config: CircuitConfig, run: Run) -> dict[str, Measured]:
         """Certify the solver, then scan contrast, orientation, size and inhibitory drive."""

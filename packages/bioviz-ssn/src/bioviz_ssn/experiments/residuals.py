@@ -220,6 +220,11 @@ def superficial_networks(
         if _within(means, PAPER_BOUNDS.mean) and _within(peaks, PAPER_BOUNDS.largest):
             count -= 1
             yield SuperficialNetwork(*map(np.asarray, (system.weights, system.drive, near)))
+    if count:
+        raise ssn.ParameterError(
+            f"of {len(draws.middle)} draws too few have a superficial layer that settles, "
+            f"{count} are missing: ask for more pairs or fewer networks"
+        )
 
 
 def solve_networks(networks: list[SuperficialNetwork]) -> Found:
